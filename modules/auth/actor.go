@@ -1,0 +1,106 @@
+// Package auth says who is calling and proves it: the [Actor] of a request, password schemes, access and refresh tokens,
+// and API keys. It keeps nothing: sessions and keys live in the application's tables.
+package auth
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"rowcall/modules/apperr"
+)
+
+// Role is what a member may do in a tenant. Roles are ordered: each may do all that the ones before it may.
+type Role int8
+
+// The roles of a tenant. The zero Role is no member and may do nothing.
+const (
+	Nobody Role = iota
+	Member
+	Admin
+	Owner
+)
+
+var roleNames = [...]string{"", "member", "admin", "owner"}
+
+// String returns the role as the wire and the database have it.
+func (r Role) String() string {
+	if r < 0 || int(r) >= len(roleNames) {
+		return ""
+	}
+	return roleNames[r]
+}
+
+// ParseRole returns the role of that name, or Nobody and false.
+func ParseRole(name string) (Role, bool) {
+	i := slices.Index(roleNames[1:], name)
+	return Role(i + 1), i >= 0
+}
+
+// Scope limits what a credential may do, whatever its user's role. Scopes are ordered: each includes the ones before it.
+type Scope int8
+
+// The scopes. A login has ScopeAdmin, which limits nothing; an API key has the widest of those it was made with.
+const (
+	ScopeNone Scope = iota
+	ScopeRead
+	ScopeWrite
+	ScopeAdmin
+)
+
+// ScopeNames are the scopes as the wire and the database have them, narrowest first.
+var ScopeNames = []string{"read", "write", "admin"}
+
+// Actor is who makes a request: a user, acting in one tenant, by one session or API key.
+type Actor struct {
+	Tenant     uuid.UUID
+	TenantSlug string
+	User       int64
+	Username   string
+	Role       Role
+	Scope      Scope
+	Session    uuid.UUID // the session, or the API key's id
+}
+
+// Can returns nil if the actor has at least the role, by a credential of at least the scope, else FORBIDDEN.
+func (a *Actor) Can(role Role, scope Scope) error {
+	switch {
+	case a.Role < role:
+		return apperr.New(apperr.Forbidden, "This needs the role "+role.String())
+	case a.Scope < scope:
+		return apperr.New(apperr.Forbidden, "This needs a credential with the scope "+ScopeNames[scope-1])
+	}
+	return nil
+}
+
+// Request is what all code below the edge knows of the request that it serves. One goroutine at a time may use it.
+type Request struct {
+	ID    string           // as in X-Request-Id, error.data.request_id and the log line
+	Actor *Actor           // nil for an anonymous caller
+	Now   func() time.Time // the clock; nothing below reads another
+}
+
+type requestKey struct{}
+
+// WithRequest returns a context that carries r.
+func WithRequest(ctx context.Context, r *Request) context.Context {
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+// RequestFrom returns the context's request; for a context without one, an anonymous one with the real clock.
+func RequestFrom(ctx context.Context) *Request {
+	if r, ok := ctx.Value(requestKey{}).(*Request); ok {
+		return r
+	}
+	return &Request{Now: time.Now}
+}
+
+// ActorFrom returns the context's actor, or UNAUTHENTICATED.
+func ActorFrom(ctx context.Context) (*Actor, error) {
+	if a := RequestFrom(ctx).Actor; a != nil {
+		return a, nil
+	}
+	return nil, apperr.New(apperr.Unauthenticated, "This needs a login")
+}
