@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -189,3 +190,6 @@ func Join(path, next string) string {
 	}
 	return path + "." + next
 }
+
+// Index appends an index to a path: "params.data[3]".
+func Index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }

@@ -61,7 +61,8 @@ type Actor struct {
 	Username   string
 	Role       Role
 	Scope      Scope
-	Session    uuid.UUID // the session, or the API key's id
+	Session    uuid.UUID // zero for an API key
+	Key        int64     // the API key's id; 0 for a session
 }
 
 // Can returns nil if the actor has at least the role, by a credential of at least the scope, else FORBIDDEN.
@@ -77,9 +78,18 @@ func (a *Actor) Can(role Role, scope Scope) error {
 
 // Request is what all code below the edge knows of the request that it serves. One goroutine at a time may use it.
 type Request struct {
-	ID    string           // as in X-Request-Id, error.data.request_id and the log line
-	Actor *Actor           // nil for an anonymous caller
-	Now   func() time.Time // the clock; nothing below reads another
+	ID      string           // as in X-Request-Id, error.data.request_id and the log line
+	Actor   *Actor           // nil for an anonymous caller
+	Address string           // the client's IP address
+	Now     func() time.Time // the clock; nothing below reads another
+	Stats   Stats
+}
+
+// Stats is what serving a request took, for its log line.
+type Stats struct {
+	Statements int           // sent to the database
+	Rows       int           // read from it or written to it
+	Database   time.Duration // spent waiting for it
 }
 
 type requestKey struct{}

@@ -1,0 +1,247 @@
+// Package store reaches Postgres: connections, transactions, and the generic repository [Repo] through which every read
+// and write of tenant data goes.
+//
+// Two fences stand around a tenant's rows. Each statement of a [Repo] names the tenant of the [Tx] that it runs in, and
+// row-level security in the database shows a connection no rows but those of the tenant that it is set to; a connection
+// that is set to none sees nothing. Work for a tenant ([Tx]) and work for the platform ([PlatformTx]: login, sign-up,
+// schedulers) use two Postgres logins, two pools and two types, and the tenants' login cannot raise itself.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+)
+
+// Config says where the database is.
+type Config struct {
+	TenantURL     string // login that is a member of rowcall_tenant
+	PlatformURL   string // login that is a member of rowcall_platform
+	TenantConns   int    // connections for tenants' work; 0 for 8
+	PlatformConns int    // connections for the platform's work; 0 for 4
+}
+
+// DB is a database, open for tenants' work and for the platform's. It is safe for concurrent use.
+type DB struct {
+	tenant, platform *sqlx.DB
+	constraints      sync.Map // constraintKey -> constraint
+}
+
+// Open connects both logins and checks that neither can do more than it should. It blocks until the database answers
+// or ctx ends.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	tenant, err := openPool(cfg.TenantURL, cfg.TenantConns, 8)
+	if err != nil {
+		return nil, fmt.Errorf("tenants' login: %w", err)
+	}
+	platform, err := openPool(cfg.PlatformURL, cfg.PlatformConns, 4)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("platform's login: %w", err), tenant.Close())
+	}
+	db := &DB{tenant: tenant, platform: platform}
+	if err := db.checkLogins(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func openPool(url string, conns, byDefault int) (*sqlx.DB, error) {
+	c, err := newConnector(url)
+	if err != nil {
+		return nil, err
+	}
+	if conns == 0 {
+		conns = byDefault
+	}
+	pool := sqlx.NewDb(sql.OpenDB(c), "postgres")
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	return pool, nil
+}
+
+// checkLogins refuses logins with which the second fence would not stand.
+func (db *DB) checkLogins(ctx context.Context) error {
+	for _, login := range []struct {
+		pool               *sqlx.DB
+		what, role, denied string
+	}{
+		{db.tenant, "tenants' login", "rowcall_tenant", "rowcall_platform"},
+		{db.platform, "platform's login", "rowcall_platform", ""},
+	} {
+		var l struct {
+			Raised bool `db:"raised"`
+			Member bool `db:"member"`
+			Denied bool `db:"denied"`
+		}
+		err := login.pool.GetContext(ctx, &l, `
+			SELECT rolsuper OR rolbypassrls OR rolcreaterole AS raised,
+			       pg_has_role($1::text, 'MEMBER') AS member,
+			       $2::text <> '' AND pg_has_role(nullif($2, ''), 'MEMBER') IS TRUE AS denied
+			FROM pg_roles WHERE rolname = current_user`, login.role, login.denied)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", login.what, err)
+		case !l.Member:
+			return fmt.Errorf("%s: it is not a member of the role %s", login.what, login.role)
+		case login.denied != "" && (l.Denied || l.Raised):
+			return fmt.Errorf("%s: it could get around row-level security: take SUPERUSER, BYPASSRLS, CREATEROLE and membership in %s from it",
+				login.what, login.denied)
+		}
+	}
+	return nil
+}
+
+// Close closes both pools. Statements that run are waited for.
+func (db *DB) Close() error { return errors.Join(db.tenant.Close(), db.platform.Close()) }
+
+// Ping asks both logins for an answer; UNAVAILABLE if one gives none before ctx ends.
+func (db *DB) Ping(ctx context.Context) error {
+	for _, pool := range []*sqlx.DB{db.tenant, db.platform} {
+		if err := pool.PingContext(ctx); err != nil {
+			return apperr.Wrap(apperr.Unavailable, "The database cannot be reached", err)
+		}
+	}
+	return nil
+}
+
+// runner runs statements for a Tx or a PlatformTx, and counts them for the request's log line.
+type runner struct {
+	ctx context.Context
+	db  *DB
+	on  sqlx.ExtContext // a pool, where each statement commits by itself, or a transaction
+	now time.Time
+}
+
+// Context returns the context of the work: it ends when the call does.
+func (r *runner) Context() context.Context { return r.ctx }
+
+// Now returns the time of the work: one for a whole transaction, in UTC and whole microseconds, as Postgres keeps it.
+func (r *runner) Now() time.Time { return r.now }
+
+// Select runs a hand-written query and scans its rows into the slice that dest points to.
+func (r *runner) Select(dest any, query string, args ...any) error {
+	defer r.count(time.Now())
+	return r.plainError(sqlx.SelectContext(r.ctx, r.on, dest, query, args...))
+}
+
+// Get runs a hand-written query and scans its one row into dest; sql.ErrNoRows if there is none.
+func (r *runner) Get(dest any, query string, args ...any) error {
+	defer r.count(time.Now())
+	err := sqlx.GetContext(r.ctx, r.on, dest, query, args...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	return r.plainError(err)
+}
+
+// Exec runs a hand-written statement and returns how many rows it touched.
+func (r *runner) Exec(query string, args ...any) (int64, error) {
+	defer r.count(time.Now())
+	res, err := r.on.ExecContext(r.ctx, query, args...)
+	if err != nil {
+		return 0, r.plainError(err)
+	}
+	return res.RowsAffected()
+}
+
+func (r *runner) count(start time.Time) {
+	s := &auth.RequestFrom(r.ctx).Stats
+	s.Statements++
+	s.Database += time.Since(start)
+}
+
+// Tx is work for one tenant by one actor, at one time. Its statements run in one transaction if it comes from
+// [DB.InTx], and each by itself if it comes from [DB.Session]. One goroutine at a time may use it.
+type Tx struct {
+	runner
+	Actor  *auth.Actor
+	tenant string
+}
+
+// Session returns a Tx whose statements each commit by themselves, for the actor of the context's request;
+// UNAUTHENTICATED without one. It takes no connection until it is used, and needs no closing.
+func (db *DB) Session(ctx context.Context) (*Tx, error) {
+	actor, err := auth.ActorFrom(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tenant := actor.Tenant.String()
+	return &Tx{runner: newRunner(withTenant(ctx, tenant), db, db.tenant), Actor: actor, tenant: tenant}, nil
+}
+
+// InTx runs do in one transaction for the actor of the context's request, and commits it if do returns nil. Whatever
+// else happens, be it a panic or a cancelled context, nothing is kept. An error of the commit itself is UNAVAILABLE if
+// the connection was lost: then it is not known whether the work was kept.
+func (db *DB) InTx(ctx context.Context, do func(*Tx) error) error {
+	tx, err := db.Session(ctx)
+	if err != nil {
+		return err
+	}
+	return tx.atomically(nil, do)
+}
+
+// atomically runs do in a transaction: in tx itself if it is one already.
+func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
+	if _, inside := tx.on.(*sqlx.Tx); inside {
+		return do(tx)
+	}
+	return transact(&tx.runner, tx.db.tenant, opts, func(r runner) error {
+		return do(&Tx{runner: r, Actor: tx.Actor, tenant: tx.tenant})
+	})
+}
+
+// PlatformTx is work of the platform itself, across tenants: login, sign-up, schedulers. No repository takes one.
+type PlatformTx struct{ runner }
+
+// Platform returns a PlatformTx whose statements each commit by themselves.
+func (db *DB) Platform(ctx context.Context) *PlatformTx {
+	return &PlatformTx{newRunner(ctx, db, db.platform)}
+}
+
+// InPlatformTx runs do in one transaction, as InTx does.
+func (db *DB) InPlatformTx(ctx context.Context, do func(*PlatformTx) error) error {
+	p := db.Platform(ctx)
+	return transact(&p.runner, db.platform, nil, func(r runner) error { return do(&PlatformTx{r}) })
+}
+
+func newRunner(ctx context.Context, db *DB, on sqlx.ExtContext) runner {
+	now := auth.RequestFrom(ctx).Now().UTC().Truncate(time.Microsecond)
+	return runner{ctx: ctx, db: db, on: on, now: now}
+}
+
+// transact is the one place where transactions begin and end.
+func transact(r *runner, pool *sqlx.DB, opts *sql.TxOptions, do func(runner) error) (err error) {
+	start := time.Now()
+	sqlTx, err := pool.BeginTxx(r.ctx, opts)
+	r.count(start)
+	if err != nil {
+		return r.plainError(err)
+	}
+	finished := false
+	defer func() {
+		if finished {
+			return
+		}
+		// A rollback after a lost connection or a cancelled context fails, and there is nothing left to roll back.
+		if rollbackErr := sqlTx.Rollback(); rollbackErr != nil && !errors.Is(rollbackErr, sql.ErrTxDone) && err != nil {
+			err = errors.Join(err, rollbackErr)
+		}
+	}()
+	inner := *r
+	inner.on = sqlTx
+	if err := do(inner); err != nil {
+		return err
+	}
+	defer r.count(time.Now())
+	finished = true
+	return r.plainError(sqlTx.Commit())
+}

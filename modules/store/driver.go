@@ -1,0 +1,278 @@
+package store
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/lib/pq"
+)
+
+// This file puts a thin driver around lib/pq's, for what must be known of one connection: the statements that it has
+// prepared, the tenant that it is set to, and whether it can be trusted.
+
+// statementsPerConn bounds the prepared statements of a connection; the least recently used one is closed.
+const statementsPerConn = 256
+
+type tenantKey struct{}
+
+// withTenant returns a context whose statements run on a connection that is set to the tenant.
+func withTenant(ctx context.Context, tenant string) context.Context {
+	return context.WithValue(ctx, tenantKey{}, tenant)
+}
+
+type connector struct{ pq *pq.Connector }
+
+// newConnector returns the connector for a database URL. The dialer is ours, so that a connection's socket can be
+// looked at before the connection is used again.
+func newConnector(url string) (*connector, error) {
+	cfg, err := pq.NewConfig(url)
+	if err != nil {
+		return nil, hideURL(err)
+	}
+	cfg.BinaryParameters = true
+	if cfg.ApplicationName == "" {
+		cfg.ApplicationName = "rowcall"
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 5 * time.Second
+	}
+	if cfg.Runtime == nil {
+		cfg.Runtime = map[string]string{}
+	}
+	cfg.Runtime["timezone"] = "UTC"
+	c, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, hideURL(err)
+	}
+	return &connector{pq: c}, nil
+}
+
+func (c *connector) Driver() driver.Driver { return c.pq.Driver() }
+
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	d := &dialer{}
+	own := *c.pq
+	own.Dialer(d)
+	pc, err := own.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	full, ok := pc.(pqConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("store: %T lacks an interface that is needed", pc), pc.Close())
+	}
+	cn := &conn{pqConn: full, socket: d.conn}
+	cn.stmts, err = simplelru.NewLRU(statementsPerConn, func(_ string, s *statement) { cn.dropped = append(cn.dropped, s) })
+	return cn, err
+}
+
+// dialer remembers the connection that it made.
+type dialer struct {
+	net.Dialer
+	conn net.Conn
+}
+
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
+}
+
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := d.Dialer.DialContext(ctx, network, address)
+	if d.conn == nil { // later dials are cancel requests
+		d.conn = c
+	}
+	return c, err
+}
+
+type pqConn interface {
+	driver.Conn
+	driver.ConnPrepareContext
+	driver.ConnBeginTx
+	driver.QueryerContext
+	driver.ExecerContext
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+	driver.NamedValueChecker
+}
+
+type statement struct {
+	driver.Stmt
+	driver.StmtQueryContext
+	driver.StmtExecContext
+}
+
+// conn is one connection. database/sql lets one goroutine at a time use it.
+type conn struct {
+	pqConn
+	socket  net.Conn
+	stmts   *simplelru.LRU[string, *statement]
+	dropped []*statement // evicted, to be closed
+	tenant  string       // what app.tenant_id is set to; "" for unset
+	suspect bool         // a cancel request may still be under way to it
+}
+
+// errLost is a connection that failed while it ran a statement. It is deliberately not driver.ErrBadConn, for which
+// database/sql would run the statement again, though it may have been executed.
+var errLost = errors.New("store: the connection failed during a statement")
+
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	s, err := c.ready(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.QueryContext(ctx, args)
+	return rows, c.after(ctx, query, err)
+}
+
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if len(args) == 0 { // scripts: several statements, which cannot be prepared
+		if err := c.pin(ctx); err != nil {
+			return nil, err
+		}
+		res, err := c.pqConn.ExecContext(ctx, query, nil)
+		return res, c.after(ctx, query, err)
+	}
+	s, err := c.ready(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.ExecContext(ctx, args)
+	return res, c.after(ctx, query, err)
+}
+
+// BeginTx pins the tenant before the transaction, whose rollback would otherwise undo the setting behind our back.
+func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if err := c.pin(ctx); err != nil {
+		return nil, err
+	}
+	return c.pqConn.BeginTx(ctx, opts)
+}
+
+// ready returns the prepared statement for query, on a connection that is set to the context's tenant. Nothing has been
+// executed when it fails, so its errors may make database/sql try another connection.
+func (c *conn) ready(ctx context.Context, query string) (*statement, error) {
+	if err := c.pin(ctx); err != nil {
+		return nil, err
+	}
+	return c.prepared(ctx, query)
+}
+
+func (c *conn) prepared(ctx context.Context, query string) (*statement, error) {
+	if s, ok := c.stmts.Get(query); ok {
+		return s, nil
+	}
+	ps, err := c.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	s := &statement{Stmt: ps}
+	var query1, exec1 bool
+	s.StmtQueryContext, query1 = ps.(driver.StmtQueryContext)
+	s.StmtExecContext, exec1 = ps.(driver.StmtExecContext)
+	if !query1 || !exec1 {
+		return nil, errors.Join(fmt.Errorf("store: %T lacks an interface that is needed", ps), ps.Close())
+	}
+	c.stmts.Add(query, s)
+	for _, old := range c.dropped {
+		if err := old.Close(); err != nil {
+			return nil, err
+		}
+	}
+	c.dropped = c.dropped[:0]
+	return s, nil
+}
+
+const setTenant = `SELECT set_config('app.tenant_id', $1, false)`
+
+// pin sets the connection to the context's tenant, or to none, unless it is already.
+func (c *conn) pin(ctx context.Context) error {
+	tenant, _ := ctx.Value(tenantKey{}).(string)
+	if tenant == c.tenant {
+		return nil
+	}
+	s, err := c.prepared(ctx, setTenant)
+	if err != nil {
+		return err
+	}
+	c.tenant = "unknown"
+	if _, err := s.ExecContext(ctx, []driver.NamedValue{{Ordinal: 1, Value: tenant}}); err != nil {
+		c.suspect = true
+		return err
+	}
+	c.tenant = tenant
+	return nil
+}
+
+// after looks at a statement's error: what it says of the connection, and of the prepared statement.
+func (c *conn) after(ctx context.Context, query string, err error) error {
+	if ctx.Err() != nil {
+		c.suspect = true
+	}
+	if errors.Is(err, driver.ErrBadConn) {
+		return errLost
+	}
+	var pe *pq.Error
+	if errors.As(err, &pe) {
+		switch pe.Code {
+		case "0A000", "26000": // the tables under a prepared statement have changed, or it is gone
+			c.stmts.Remove(query)
+			c.suspect = true
+		}
+	}
+	return err
+}
+
+// IsValid is asked when the connection goes back to the pool. After a cancelled call a cancel request may arrive late
+// and hit the next statement, so such a connection is not used again.
+func (c *conn) IsValid() bool { return !c.suspect && c.pqConn.IsValid() }
+
+// ResetSession is asked before the connection is used again. A server that has gone away while the connection lay in the
+// pool is noticed here, where trying another connection is harmless.
+func (c *conn) ResetSession(ctx context.Context) error {
+	if c.suspect || closedByPeer(c.socket) {
+		return driver.ErrBadConn
+	}
+	return c.pqConn.ResetSession(ctx)
+}
+
+// closedByPeer looks at a socket without taking anything from it. Before it closes a connection, Postgres sends an error
+// message, which begins with 'E'; other bytes may be TLS session tickets.
+func closedByPeer(c net.Conn) bool {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return true
+	}
+	closed := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case err == nil:
+			closed = n == 0 || b[0] == 'E'
+		case errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR):
+		default:
+			closed = true
+		}
+	})
+	return closed || err != nil
+}
+
+// hideURL drops what a URL parser's error says of the URL, which holds a password.
+func hideURL(error) error { return errors.New("store: the database URL cannot be parsed") }

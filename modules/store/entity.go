@@ -1,0 +1,192 @@
+package store
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"rowcall/modules/filter"
+)
+
+// Base are the fields that every entity has and only the server writes. Embed it first.
+type Base[K int64 | uuid.UUID] struct {
+	ID      K         `db:"id" json:"id"`
+	Version int64     `db:"version" json:"version"` // 1 at first, one more with each update
+	CID     int64     `db:"cid" json:"cid"`         // the user who created the row
+	CTime   time.Time `db:"ctime" json:"ctime"`
+	MID     int64     `db:"mid" json:"mid"` // the user who changed it last
+	MTime   time.Time `db:"mtime" json:"mtime"`
+}
+
+// baseColumns are set by the repository, not by whoever calls it.
+var baseColumns = []string{"id", "version", "cid", "ctime", "mid", "mtime"}
+
+// column is a field of an entity and the column that keeps it.
+type column struct {
+	name     string // of the field on the wire; "" for one that no client sees
+	db       string
+	field    int // position in plan.columns
+	index    []int
+	kind     kind
+	nullable bool // the Go field is a pointer
+	onCreate bool // a client may give it to create
+	onUpdate bool // a client may give it to update
+	rules    string
+}
+
+// kind is a Go type that a field can have, and what Postgres and the query language call it.
+type kind struct {
+	goType  reflect.Type
+	filter  filter.Type
+	sqlType string
+	words   string // for a message: "must be …"
+}
+
+var kinds = []kind{
+	{reflect.TypeFor[int64](), filter.Int, "bigint", "an integer"},
+	{reflect.TypeFor[float64](), filter.Float, "double precision", "a number"},
+	{reflect.TypeFor[bool](), filter.Bool, "boolean", "true or false"},
+	{reflect.TypeFor[string](), filter.String, "text", "a string"},
+	{reflect.TypeFor[time.Time](), filter.Time, "timestamptz", "a time as in RFC 3339"},
+	{reflect.TypeFor[uuid.UUID](), filter.UUID, "uuid", "a UUID"},
+	{reflect.TypeFor[jsontext.Value](), filter.JSON, "jsonb", "JSON"},
+}
+
+// plan is what reflection finds in an entity's struct, once.
+type plan struct {
+	entity  string
+	table   string
+	goType  reflect.Type
+	columns []*column
+	byName  map[string]*column // by wire name
+	byDB    map[string]*column
+	schema  *filter.Schema
+	byID    filter.Order
+	insert  []*column // all but the base columns and the tenant
+	access  Access
+	own     *column // Access.Own
+}
+
+// plans are all entities by table, so that a violated constraint can be told in the client's words.
+var plans sync.Map // table -> *plan
+
+// newPlan reads the struct's tags, and panics at what cannot work.
+func newPlan(entity, table string, goType reflect.Type, access Access) *plan {
+	p := &plan{entity: entity, table: table, goType: goType, access: access, byName: map[string]*column{}, byDB: map[string]*column{}}
+	for _, f := range reflect.VisibleFields(goType) {
+		if f.Anonymous || !f.IsExported() {
+			continue
+		}
+		c, err := newColumn(f)
+		if err != nil {
+			panic(fmt.Sprintf("store: entity %s, field %s: %v", entity, f.Name, err))
+		}
+		if p.byDB[c.db] != nil || (c.name != "" && p.byName[c.name] != nil) {
+			panic(fmt.Sprintf("store: entity %s, field %s: its column or name is declared twice", entity, f.Name))
+		}
+		c.field = len(p.columns)
+		p.columns = append(p.columns, c)
+		p.byDB[c.db] = c
+		if c.name != "" {
+			p.byName[c.name] = c
+		}
+		if !slices.Contains(baseColumns, c.db) {
+			p.insert = append(p.insert, c)
+		}
+	}
+	for _, name := range baseColumns {
+		if p.byDB[name] == nil {
+			panic(fmt.Sprintf("store: entity %s has no column %s: embed store.Base", entity, name))
+		}
+	}
+	if access.Own != "" {
+		if p.own = p.byName[access.Own]; p.own == nil {
+			panic(fmt.Sprintf("store: entity %s: there is no field %s, which its access rule names", entity, access.Own))
+		}
+	}
+	p.schema = p.newSchema()
+	order, err := filter.ParseOrder(nil, p.schema, "")
+	if err != nil {
+		panic(err)
+	}
+	p.byID = order
+	if other, twice := plans.LoadOrStore(table, p); twice && other.(*plan).goType != goType {
+		panic(fmt.Sprintf("store: table %s belongs to two entities", table))
+	}
+	return p
+}
+
+func (p *plan) newSchema() *filter.Schema {
+	var fields []filter.Field
+	for _, c := range p.columns {
+		if c.name != "" {
+			fields = append(fields, filter.Field{Name: c.name, Column: c.db, Type: c.kind.filter, Nullable: c.nullable})
+		}
+	}
+	return filter.NewSchema(fields...)
+}
+
+func newColumn(f reflect.StructField) (*column, error) {
+	c := &column{db: f.Tag.Get("db"), index: f.Index, rules: f.Tag.Get("validate")}
+	if c.db == "" {
+		return nil, fmt.Errorf("it has no db tag")
+	}
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	switch name {
+	case "":
+		return nil, fmt.Errorf("it has no json tag")
+	case "-":
+	default:
+		c.name = name
+	}
+	t := f.Type
+	if t.Kind() == reflect.Pointer {
+		t, c.nullable = t.Elem(), true
+	}
+	i := slices.IndexFunc(kinds, func(k kind) bool { return k.goType == t })
+	if i < 0 {
+		return nil, fmt.Errorf("the type %s has no column type", f.Type)
+	}
+	c.kind = kinds[i]
+	if write, ok := f.Tag.Lookup("write"); ok {
+		for _, op := range strings.Split(write, ",") {
+			switch op {
+			case "create":
+				c.onCreate = true
+			case "update":
+				c.onUpdate = true
+			default:
+				return nil, fmt.Errorf("write:%q: only create and update are known", write)
+			}
+		}
+		if c.name == "" || slices.Contains(baseColumns, c.db) {
+			return nil, fmt.Errorf("clients cannot write it")
+		}
+	}
+	return c, checkRules(c)
+}
+
+// writable returns the names that a client may give to the operation.
+func (p *plan) writable(op operation) []string {
+	var names []string
+	for _, c := range p.columns {
+		if (op == creating && c.onCreate) || (op == updating && c.onUpdate) {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+func (p *plan) dbNames() []any {
+	names := make([]any, len(p.columns))
+	for i, c := range p.columns {
+		names[i] = c.db
+	}
+	return names
+}

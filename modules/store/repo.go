@@ -1,0 +1,248 @@
+package store
+
+import (
+	"reflect"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/modules/filter"
+)
+
+// Limits of the generic calls.
+const (
+	MaxBulk      = 1000 // rows of one bulk call
+	DefaultLimit = 1000 // rows of a list that does not say how many
+	MaxLimit     = 5000 // rows of a list
+)
+
+// textsPerRepo bounds a repository's cache of SQL texts, of which clients can ask for any number by their filters.
+const textsPerRepo = 1000
+
+// Key is what a row's id can be: int64 for rows whose ids the server makes, UUID for those that clients create offline.
+type Key interface{ int64 | uuid.UUID }
+
+// Entity is a struct that embeds [Base].
+type Entity[K Key] interface{ key() K }
+
+func (b Base[K]) key() K { return b.ID }
+
+// Access is who may do what with an entity's rows. The zero Access lets nobody do anything.
+type Access struct {
+	Read  auth.Role // and above may get, list and count
+	Write auth.Role // and above may create, update and delete
+	Own   string    // if not "": a field with a user's id; below auth.Admin, a user reaches only the rows with their own
+}
+
+// Preparer is an entity with rules of its own for new rows. PrepareCreate runs on a new row before its fields are
+// validated; it may fill in what was left out.
+type Preparer interface{ PrepareCreate(tx *Tx) error }
+
+// Repo is the repository of one entity: every way to its rows. Each call checks the actor's right to it, names the
+// tenant in the statement, and keeps version, creator and modifier.
+//
+// Errors by kind, of every call: FORBIDDEN for an actor who may not; NOT_FOUND for a row that is not there, or is another
+// tenant's, or may not be seen; VALIDATION, ALREADY_EXISTS, BAD_REFERENCE and REFERENCED for what the entity's rules and
+// the table's constraints refuse, with paths that begin at the row's fields; UNAVAILABLE and TIMEOUT.
+type Repo[E Entity[K], K Key] struct {
+	plan  *plan
+	texts *lru.Cache[string, string]
+}
+
+// Option changes what a repository takes for granted.
+type Option func(*options)
+
+type options struct{ table string }
+
+// Table names an entity's table or view where it is not called like the entity.
+func Table(name string) Option { return func(o *options) { o.table = name } }
+
+// NewRepo returns the repository of the entity E, named as in the methods (create_<entity>). It reads E's tags:
+//
+//	db:"title"                 the column
+//	json:"title"               the field's name for clients; "-" hides it from them, in results and filters alike
+//	write:"create,update"      when clients may write it; without the tag, never
+//	validate:"required,max=9"  its rules, in the syntax of github.com/go-playground/validator
+//
+// A field's type is int64, float64, bool, string, time.Time, uuid.UUID, jsontext.Value, or a pointer to one of them for
+// a column that can be NULL. NewRepo panics at a mistake in the declaration.
+func NewRepo[E Entity[K], K Key](entity string, access Access, opts ...Option) *Repo[E, K] {
+	o := options{table: entity}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	texts, err := lru.New[string, string](textsPerRepo)
+	if err != nil {
+		panic(err) // the size is above
+	}
+	return &Repo[E, K]{plan: newPlan(entity, o.table, reflect.TypeFor[E](), access), texts: texts}
+}
+
+// Entity returns the entity's name.
+func (r *Repo[E, K]) Entity() string { return r.plan.entity }
+
+// Schema returns the fields that clients can filter and sort by.
+func (r *Repo[E, K]) Schema() *filter.Schema { return r.plan.schema }
+
+// DecodeNew reads a client's data for a new row. Issues have paths from the data on: INVALID_PARAMS for fields that are
+// unknown, cannot be written or have a wrong type, VALIDATION for null where there is no NULL.
+func (r *Repo[E, K]) DecodeNew(data jsontext.Value) (E, error) {
+	var e E
+	set, err := r.plan.decode(creating, data)
+	if err != nil {
+		return e, err
+	}
+	return e, r.plan.apply(set, reflect.ValueOf(&e).Elem())
+}
+
+// DecodeChanges reads a client's data for an update, as DecodeNew does.
+func (r *Repo[E, K]) DecodeChanges(data jsontext.Value) (Set, error) {
+	return r.plan.decode(updating, data)
+}
+
+// Create adds a row, in one statement. Of e, the base fields are the server's, except a UUID id that is not zero.
+func (r *Repo[E, K]) Create(tx *Tx, e E) (E, error) {
+	rows, err := r.create(tx, []E{e})
+	if err != nil {
+		return e, err
+	}
+	return rows[0], nil
+}
+
+// CreateAll adds up to MaxBulk rows, in one statement, and returns them in their order: all of them, or none and the
+// error, whose paths begin with the row's index.
+func (r *Repo[E, K]) CreateAll(tx *Tx, rows []E) ([]E, error) {
+	if len(rows) > MaxBulk {
+		return nil, tooMany("rows")
+	}
+	if len(rows) == 1 {
+		created, err := r.create(tx, rows)
+		return created, apperr.Under("[0]", err)
+	}
+	return r.create(tx, rows)
+}
+
+// Get returns a row.
+func (r *Repo[E, K]) Get(tx *Tx, id K) (E, error) {
+	var none E
+	if err := r.allow(tx, reading); err != nil {
+		return none, err
+	}
+	return r.one(tx, reading, id, "get", r.plan.getText, r.rowArgs(tx, id))
+}
+
+// List returns the rows that the options choose, in their order.
+func (r *Repo[E, K]) List(tx *Tx, o ListOptions) (Page[E], error) {
+	if err := r.allow(tx, reading); err != nil {
+		return Page[E]{}, err
+	}
+	if err := o.check(); err != nil {
+		return Page[E]{}, err
+	}
+	if !o.Total {
+		rows, err := r.list(tx, o)
+		return Page[E]{Rows: rows}, err
+	}
+	var page Page[E]
+	err := tx.atomically(&snapshot, func(tx *Tx) (err error) {
+		if page.Rows, err = r.list(tx, o); err != nil {
+			return err
+		}
+		total, err := r.count(tx, o.Filter)
+		page.Total = &total
+		return err
+	})
+	return page, err
+}
+
+// Count returns how many rows the filter chooses.
+func (r *Repo[E, K]) Count(tx *Tx, f *filter.Filter) (int64, error) {
+	if err := r.allow(tx, reading); err != nil {
+		return 0, err
+	}
+	return r.count(tx, f)
+}
+
+// Update changes a row, in one statement, and returns it as it is now. With a version that is not the row's, nothing
+// changes and the error is CONFLICT with the row as current.
+func (r *Repo[E, K]) Update(tx *Tx, id K, set Set, version Version) (E, error) {
+	var none E
+	if err := r.allow(tx, updating); err != nil {
+		return none, err
+	}
+	if err := r.plan.validateSet(set); err != nil {
+		return none, err
+	}
+	assigned, err := r.plan.assignments(tx, set)
+	if err != nil {
+		return none, err
+	}
+	shape := append(make([]byte, 0, 64), 'u')
+	args := make([]any, 0, len(assigned)+4)
+	for _, a := range assigned {
+		shape = append(append(shape, ' '), a.column...)
+		args = append(args, a.arg)
+	}
+	args = append(args, r.rowArgs(tx, id)...)
+	shape, args = version.add(shape, args)
+	e, err := r.one(tx, updating, id, string(shape), func(own bool) string {
+		return r.plan.updateText(assigned, own, version.given())
+	}, args)
+	return e, r.conflict(tx, id, version, err)
+}
+
+// Delete removes a row, in one statement, and returns it as it was. A version is as in Update.
+func (r *Repo[E, K]) Delete(tx *Tx, id K, version Version) (E, error) {
+	var none E
+	if err := r.allow(tx, deleting); err != nil {
+		return none, err
+	}
+	shape, args := version.add([]byte{'d'}, r.rowArgs(tx, id))
+	e, err := r.one(tx, deleting, id, string(shape), func(own bool) string {
+		return r.plan.deleteText(own, version.given())
+	}, args)
+	return e, r.conflict(tx, id, version, err)
+}
+
+// DeleteAll removes up to MaxBulk rows and returns them as they were, in the order of ids: all of them, or none and
+// NOT_FOUND for the first that is not there.
+func (r *Repo[E, K]) DeleteAll(tx *Tx, ids []K) ([]E, error) {
+	if err := r.allow(tx, deleting); err != nil {
+		return nil, err
+	}
+	if len(ids) > MaxBulk {
+		return nil, tooMany("ids")
+	}
+	var deleted []E
+	err := tx.atomically(nil, func(tx *Tx) error {
+		rows, err := query[E](&tx.runner, r.plan, r.text(tx, "D", r.plan.deleteAllText), r.whereArgs(tx, ids))
+		if err != nil {
+			return tx.explain(r.plan, deleting, err)
+		}
+		deleted, err = inOrder(r.plan.entity, ids, rows)
+		return err
+	})
+	return deleted, err
+}
+
+// Version is the version that a caller believes a row to have; the zero Version asks for none.
+type Version struct{ is *int64 }
+
+// IfVersion returns the Version v, or none for nil.
+func IfVersion(v *int64) Version { return Version{v} }
+
+func (v Version) given() bool { return v.is != nil }
+
+func (v Version) add(shape []byte, args []any) ([]byte, []any) {
+	if v.is == nil {
+		return shape, args
+	}
+	return append(shape, " version"...), append(args, *v.is)
+}
+
+func tooMany(what string) error {
+	return apperr.Invalid(apperr.Issue{Reason: "has too many " + what + ": at most 1000 in one call"})
+}

@@ -1,0 +1,201 @@
+package store
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/doug-martin/goqu/v9"
+	_ "github.com/doug-martin/goqu/v9/dialect/postgres" // the dialect below
+	"github.com/doug-martin/goqu/v9/exp"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"rowcall/modules/filter"
+)
+
+// The SQL of the generic calls. goqu builds the texts, with a placeholder for each argument; the values that it is given
+// for them here are stand-ins, and the caller passes the real ones in the same order. Every name in a text comes from an
+// entity's declaration.
+
+var postgres = goqu.Dialect("postgres")
+
+// stand is the stand-in for an argument.
+const stand = int64(1)
+
+type sqlBuilder interface {
+	ToSQL() (string, []any, error)
+}
+
+// build panics where goqu fails, which depends on declarations only.
+func build(b sqlBuilder) string {
+	text, _, err := b.ToSQL()
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+func eq(column string) exp.Expression { return goqu.C(column).Eq(goqu.L("?", stand)) }
+
+// where is the condition that every statement has: the tenant, and the rows that the actor is held to.
+func (p *plan) where(own bool, more ...exp.Expression) exp.ExpressionList {
+	all := []exp.Expression{eq("tenant_id")}
+	if own {
+		all = append(all, eq(p.own.db))
+	}
+	return goqu.And(append(all, more...)...)
+}
+
+func (p *plan) getText(own bool) string {
+	return build(p.from(own, eq("id")))
+}
+
+func (p *plan) from(own bool, more ...exp.Expression) *goqu.SelectDataset {
+	return postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, more...))
+}
+
+func (p *plan) listText(own bool, f *filter.Filter, order filter.Order) string {
+	return build(p.from(own, f.Where()).Order(order.Expressions()...).Limit(1).Offset(1))
+}
+
+func (p *plan) countText(own bool, f *filter.Filter) string {
+	return build(p.from(own, f.Where()).Select(goqu.COUNT(goqu.Star())))
+}
+
+// assignment is one column of an update, and the argument for it.
+type assignment struct {
+	column string
+	arg    any
+}
+
+// assignments are what an update writes, in the order in which goqu writes a record's columns.
+func (p *plan) assignments(tx *Tx, set Set) ([]assignment, error) {
+	all := []assignment{{"mid", tx.Actor.User}, {"mtime", tx.now}}
+	for name, v := range set {
+		c := p.byName[name]
+		if c == nil || !slices.Contains(p.insert, c) {
+			return nil, fmt.Errorf("store: %s has no field %s that could be set", p.entity, name)
+		}
+		if err := c.check(v); err != nil {
+			return nil, err
+		}
+		all = append(all, assignment{c.db, c.arg(v)})
+	}
+	slices.SortFunc(all, func(a, b assignment) int { return strings.Compare(a.column, b.column) })
+	return all, nil
+}
+
+func (p *plan) updateText(assigned []assignment, own, version bool) string {
+	record := goqu.Record{"version": goqu.L(`"version" + 1`)}
+	for _, a := range assigned {
+		record[a.column] = stand
+	}
+	return build(postgres.Update(p.table).Prepared(true).Set(record).
+		Where(p.rowWhere(own, version)).Returning(p.dbNames()...))
+}
+
+func (p *plan) deleteText(own, version bool) string {
+	return build(postgres.Delete(p.table).Prepared(true).Where(p.rowWhere(own, version)).Returning(p.dbNames()...))
+}
+
+func (p *plan) rowWhere(own, version bool) exp.ExpressionList {
+	if version {
+		return p.where(own, eq("id"), eq("version"))
+	}
+	return p.where(own, eq("id"))
+}
+
+func (p *plan) deleteAllText(own bool) string {
+	return build(postgres.Delete(p.table).Prepared(true).
+		Where(p.where(own, goqu.L("? = ANY(?)", goqu.C("id"), stand))).Returning(p.dbNames()...))
+}
+
+// keyed tells whether rows come with their ids, rather than getting them from the database.
+func (p *plan) keyed() bool { return p.byDB["id"].kind.goType == reflect.TypeFor[uuid.UUID]() }
+
+// given are the columns whose values a new row brings.
+func (p *plan) given() []*column {
+	if p.keyed() {
+		return append([]*column{p.byDB["id"]}, p.insert...)
+	}
+	return p.insert
+}
+
+// serverColumns are what the repository writes for every new row, before the given ones.
+var serverColumns = []any{"tenant_id", "cid", "ctime", "mid", "mtime", "version"}
+
+func (p *plan) insertText() string {
+	cols := slices.Clone(serverColumns)
+	vals := []any{stand, stand, stand, stand, stand, goqu.L("1")}
+	for _, c := range p.given() {
+		cols, vals = append(cols, c.db), append(vals, stand)
+	}
+	return build(postgres.Insert(p.table).Prepared(true).Cols(cols...).Vals(vals).Returning(p.dbNames()...))
+}
+
+func (p *plan) insertArgs(tx *Tx, entity reflect.Value) []any {
+	given := p.given()
+	args := make([]any, 0, 5+len(given))
+	args = append(args, tx.tenant, tx.Actor.User, tx.now, tx.Actor.User, tx.now)
+	for _, c := range given {
+		args = append(args, c.arg(c.value(entity)))
+	}
+	return args
+}
+
+func (p *plan) insertAllText() string {
+	cols := slices.Clone(serverColumns)
+	vals := []any{goqu.L("?::uuid", stand), goqu.L("?::bigint", stand), goqu.L("?::timestamptz", stand),
+		goqu.L("?::bigint", stand), goqu.L("?::timestamptz", stand), goqu.L("1")}
+	var types []string
+	for _, c := range p.given() {
+		cols, vals = append(cols, c.db), append(vals, goqu.C(c.db))
+		types = append(types, `"`+c.db+`" `+c.kind.sqlType)
+	}
+	rows := goqu.L("json_to_recordset(?::json) AS r("+strings.Join(types, ", ")+")", stand)
+	return build(postgres.Insert(p.table).Prepared(true).Cols(cols...).
+		FromQuery(postgres.From(rows).Select(vals...)).Returning(p.dbNames()...))
+}
+
+// document is the argument of insertAllText: the rows as a JSON array of objects with the columns' names.
+func (p *plan) document(rows reflect.Value) (string, error) {
+	docs := make([]map[string]any, rows.Len())
+	for i := range docs {
+		docs[i] = map[string]any{}
+		for _, c := range p.given() {
+			docs[i][c.db] = c.value(rows.Index(i))
+		}
+	}
+	text, err := json.Marshal(docs)
+	return string(text), err
+}
+
+// value returns the field of an entity: of the column's Go type, or nil.
+func (c *column) value(entity reflect.Value) any {
+	f := entity.FieldByIndex(c.index)
+	if !c.nullable {
+		return f.Interface()
+	}
+	if f.IsNil() {
+		return nil
+	}
+	return f.Elem().Interface()
+}
+
+// arg returns a field's value as the driver takes it: a []byte would be sent in binary, which jsonb and uuid do not
+// read as text.
+func (c *column) arg(v any) any {
+	switch v := v.(type) {
+	case jsontext.Value:
+		if v == nil {
+			return nil
+		}
+		return string(v)
+	case uuid.UUID:
+		return v.String()
+	}
+	return v
+}
