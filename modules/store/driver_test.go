@@ -1,0 +1,152 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/modules/filter"
+	"rowcall/modules/store"
+)
+
+// terminate ends every connection of the tenants' login.
+const terminate = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+	WHERE datname = current_database() AND usename LIKE '%\_tenant' AND pid <> pg_backend_pid()`
+
+// A connection that the server closed while it lay in the pool is noticed before it is used: no call fails.
+func TestIdleConnectionsThatAreClosedDoNoHarm(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	for range 3 {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if _, err := session(t, db, tenantA).Exec(`SELECT pg_sleep($1)`, 0.01); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		db.Exec(t, terminate)
+		time.Sleep(20 * time.Millisecond) // for the sockets to hear of it
+	}
+}
+
+// A write whose connection is lost under way may have been executed. It must not be tried again behind the caller's back.
+func TestLostConnectionsAreNotRetried(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	tx := session(t, db, tenantA)
+	// The statement counts its executions outside of the transaction that dies with the connection.
+	db.Exec(t, `CREATE SEQUENCE executions; GRANT USAGE ON SEQUENCE executions TO rowcall_tenant;
+		CREATE FUNCTION die(text) RETURNS bool LANGUAGE plpgsql SECURITY DEFINER AS
+		$$ BEGIN PERFORM nextval('executions'); PERFORM pg_terminate_backend(pg_backend_pid()); RETURN $1 = 'x'; END $$`)
+	_, err := tx.Exec(`SELECT die($1)`, "x")
+	wantKind(t, apperr.Unavailable, err)
+	var executions int
+	if err := db.Owner(t).QueryRowContext(t.Context(), `SELECT last_value FROM executions`).Scan(&executions); err != nil || executions != 1 {
+		t.Fatalf("executed %d times (%v)", executions, err)
+	}
+	must[thing](t)(things.Create(tx, thing{Label: "the next one works"}))
+}
+
+func TestCancelledCallsEndTheirStatements(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	ctx, cancel := context.WithTimeout(as(t.Context(), tenantA, 1, auth.Member), 50*time.Millisecond)
+	defer cancel()
+	tx := must[*store.Tx](t)(db.Session(ctx))
+	_, err := tx.Exec(`SELECT pg_sleep($1)`, 60)
+	wantKind(t, apperr.Timeout, err)
+	owner := db.Owner(t)
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		var running int
+		err := owner.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND state = 'active' AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()`).Scan(&running)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if running == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the statement goes on")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	must[thing](t)(things.Create(session(t, db, tenantA), thing{Label: "a"}))
+}
+
+// More shapes than the caches hold, in a few rounds.
+func TestStatementCachesAreBounded(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	tx := session(t, db, tenantA)
+	must[thing](t)(things.Create(tx, thing{Label: "a"}))
+	for range 2 {
+		for n := range 300 {
+			raw := `{"$or":[` + strings.TrimSuffix(strings.Repeat(`{"n":1},`, n%150), ",") + `]}`
+			if n >= 150 {
+				raw = `{"$not":` + raw + `}`
+			}
+			f := must[*filter.Filter](t)(filter.Parse(jsontext.Value(raw), things.Schema(), ""))
+			page := must[store.Page[thing]](t)(things.List(tx, store.ListOptions{Filter: f}))
+			if want := n / 150; len(page.Rows) != want {
+				t.Fatalf("%s: %d rows, want %d", raw, len(page.Rows), want)
+			}
+		}
+	}
+	var most int
+	if err := tx.Get(&most, `SELECT count(*) FROM pg_prepared_statements`); err != nil || most > 256 || most < 200 {
+		t.Fatalf("%d statements are prepared on a connection (%v)", most, err)
+	}
+}
+
+func TestChangedTablesAreSurvived(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	tx := session(t, db, tenantA)
+	made := must[thing](t)(things.Create(tx, thing{Label: "a"}))
+	must[thing](t)(things.Get(tx, made.ID))
+	db.Exec(t, `ALTER TABLE thing ALTER COLUMN n TYPE int`)
+	failures := 0
+	for range 20 {
+		if _, err := things.Get(tx, made.ID); err != nil {
+			failures++
+		}
+	}
+	if failures > 1 { // one connection knew the old table
+		t.Fatalf("%d of 20 calls failed", failures)
+	}
+}
+
+func TestUnreachableDatabase(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	tx := session(t, db, tenantA)
+	must[thing](t)(things.Create(tx, thing{Label: "a"}))
+	name := strings.TrimPrefix(db.OwnerURL[strings.LastIndex(db.OwnerURL, "/"):], "/")
+	name, _, _ = strings.Cut(name, "?")
+	owner := db.Owner(t)
+	exec := func(format string) {
+		t.Helper()
+		if _, err := owner.ExecContext(t.Context(), fmt.Sprintf(format, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`ALTER DATABASE %s CONNECTION LIMIT 0`)
+	db.Exec(t, terminate)
+	time.Sleep(20 * time.Millisecond)
+	wantKind(t, apperr.Unavailable, second(things.Count(tx, nil)))
+	wantKind(t, apperr.Unavailable, db.InTx(tx.Context(), func(*store.Tx) error { return errors.New("not reached") }))
+	exec(`ALTER DATABASE %s CONNECTION LIMIT -1`)
+	must[int64](t)(things.Count(tx, nil))
+}
