@@ -1,0 +1,271 @@
+package filter
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	maxDepth      = 8
+	maxConditions = 200
+	maxValues     = 1000
+)
+
+// Parse returns the filter that raw describes: a group, an array of groups, or null, which like no bytes at all holds
+// for every row. It takes time linear in raw and stops at the first fault, which is INVALID_PARAMS with a path that
+// begins with the one given.
+func Parse(raw jsontext.Value, s *Schema, path string) (*Filter, error) {
+	if len(raw) == 0 {
+		return &Filter{schema: s}, nil
+	}
+	p := newParser(raw, s, path)
+	defer p.release()
+	if err := p.filters(); err != nil {
+		return nil, err
+	}
+	return &Filter{schema: s, nodes: slices.Clone(p.nodes), args: slices.Clone(p.args)}, nil
+}
+
+// parser reads one filter or order. Its methods each read what they are named after and leave the decoder behind it;
+// their errors are ready for the client.
+type parser struct {
+	dec    *jsontext.Decoder // refuses duplicate names and invalid UTF-8
+	source bytes.Buffer
+	raw    jsontext.Value
+	schema *Schema
+	path   string // of raw
+
+	nodes      []node
+	args       []any
+	conditions int
+	scratch    []byte // the last string
+}
+
+var parsers = sync.Pool{New: func() any { return &parser{dec: jsontext.NewDecoder(&bytes.Buffer{})} }}
+
+func newParser(raw jsontext.Value, s *Schema, path string) *parser {
+	p := parsers.Get().(*parser)
+	p.source = *bytes.NewBuffer(raw)
+	p.dec.Reset(&p.source)
+	p.raw, p.schema, p.path = raw, s, path
+	return p
+}
+
+// release gives the parser back without what belongs to the caller.
+func (p *parser) release() {
+	if cap(p.scratch) > 1<<12 {
+		p.scratch = nil
+	}
+	clear(p.args)
+	*p = parser{dec: p.dec, nodes: p.nodes[:0], args: p.args[:0], scratch: p.scratch}
+	p.dec.Reset(&p.source)
+	parsers.Put(p)
+}
+
+func (p *parser) filters() (err error) {
+	switch p.dec.PeekKind() {
+	case jsontext.KindBeginObject:
+		err = p.group(false, 1)
+	case jsontext.KindBeginArray:
+		err = p.groups(anyOf, 1)
+	default:
+		var kind jsontext.Kind
+		if kind, err = p.token(); err == nil && kind != jsontext.KindNull {
+			err = p.fail("must be an object or an array of objects")
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return p.end()
+}
+
+// groups reads an array of groups.
+func (p *parser) groups(f form, depth int) error {
+	if err := p.open(jsontext.KindBeginArray, depth, "must be an array of objects"); err != nil {
+		return err
+	}
+	at := len(p.nodes)
+	p.nodes = append(p.nodes, node{form: f})
+	for p.dec.PeekKind() != jsontext.KindEndArray {
+		if err := p.group(false, depth+1); err != nil {
+			return err
+		}
+	}
+	return p.close(at)
+}
+
+func (p *parser) group(negated bool, depth int) error {
+	if err := p.open(jsontext.KindBeginObject, depth, "must be an object"); err != nil {
+		return err
+	}
+	at := len(p.nodes)
+	p.nodes = append(p.nodes, node{form: allOf, negated: negated})
+	for p.dec.PeekKind() == jsontext.KindString {
+		name, err := p.text()
+		if err != nil {
+			return err
+		}
+		switch string(name) {
+		case "$and":
+			err = p.groups(allOf, depth+1)
+		case "$or":
+			err = p.groups(anyOf, depth+1)
+		case "$not":
+			err = p.group(true, depth+1)
+		default:
+			err = p.field(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return p.close(at)
+}
+
+// open reads the begin of a group or of an array of groups.
+func (p *parser) open(kind jsontext.Kind, depth int, must string) error {
+	got, err := p.token()
+	switch {
+	case err != nil:
+		return err
+	case got != kind:
+		return p.fail(must)
+	case depth > maxDepth:
+		return p.fail("is nested deeper than 8 levels")
+	}
+	return nil
+}
+
+// close reads the end of what began with node at. If what is empty were free, an array of empty groups could be as long
+// as the request.
+func (p *parser) close(at int) error {
+	if _, err := p.token(); err != nil {
+		return err
+	}
+	p.nodes[at].n = len(p.nodes) - at - 1
+	if p.nodes[at].n == 0 {
+		return p.charge()
+	}
+	return nil
+}
+
+// charge takes one condition off the budget.
+func (p *parser) charge() error {
+	p.conditions++
+	if p.conditions > maxConditions {
+		return p.fail("is past the 200 conditions that a filter may have")
+	}
+	return nil
+}
+
+// field reads the value of the member with the name, which has been read.
+func (p *parser) field(name []byte) error {
+	i, ok := p.schema.index[string(name)]
+	switch {
+	case !ok && bytes.HasPrefix(name, []byte("$")):
+		return p.unknown("is not an operator of a group", string(name), groupOperators)
+	case !ok:
+		return p.unknown("is not a field", string(name), p.schema.names)
+	}
+	t := p.schema.fields[i].Type
+	switch p.dec.PeekKind() {
+	case jsontext.KindBeginObject:
+		return p.operators(i, t)
+	case jsontext.KindBeginArray:
+		if _, err := p.token(); err != nil {
+			return err
+		}
+		return p.fail("must be " + types[t].noun + ", null or an object of operators")
+	default:
+		return p.condition(i, t, operators[t]["$eq"])
+	}
+}
+
+var groupOperators = []string{"$and", "$not", "$or"}
+
+func (p *parser) operators(field int, t Type) error {
+	if _, err := p.token(); err != nil {
+		return err
+	}
+	for p.dec.PeekKind() == jsontext.KindString {
+		name, err := p.text()
+		if err != nil {
+			return err
+		}
+		op, ok := operators[t][string(name)]
+		if !ok {
+			return p.unknown("is not an operator of "+types[t].noun, string(name), operatorNames[t])
+		}
+		if err := p.condition(field, t, op); err != nil {
+			return err
+		}
+	}
+	_, err := p.token()
+	return err
+}
+
+// condition reads what an operator takes.
+func (p *parser) condition(field int, t Type, op *operator) error {
+	if err := p.charge(); err != nil {
+		return err
+	}
+	n := node{form: op.form, negated: op.negated, n: field}
+	var arg any
+	var err error
+	switch op.form {
+	case isNull, isEmpty:
+		var yes bool
+		yes, err = p.bool()
+		n.negated = op.negated == yes
+	case equal:
+		if p.dec.PeekKind() == jsontext.KindNull {
+			n.form = isNull
+			_, err = p.token()
+		} else {
+			arg, err = p.scalar(t)
+		}
+	case less, lessEqual, greater, greaterEqual:
+		arg, err = p.scalar(t)
+	case in:
+		var nulls bool
+		arg, nulls, err = p.list(t)
+		if nulls {
+			n.form = inOrNull
+		}
+	case like, likeCi:
+		arg, err = p.pattern(op)
+	default:
+		arg, err = p.patterns(op)
+	}
+	if err != nil {
+		return err
+	}
+	p.nodes = append(p.nodes, n)
+	if arg != nil {
+		p.args = append(p.args, arg)
+	}
+	return nil
+}
+
+// token reads the next token and returns its kind.
+func (p *parser) token() (jsontext.Kind, error) {
+	t, err := p.dec.ReadToken()
+	if err != nil {
+		return 0, p.syntax(err)
+	}
+	return t.Kind(), nil
+}
+
+// end makes sure that nothing follows.
+func (p *parser) end() error {
+	if _, err := p.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return p.syntax(err)
+	}
+	return nil
+}
