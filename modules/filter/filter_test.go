@@ -97,7 +97,7 @@ func TestWhereAndArgs(t *testing.T) {
 		{`{"id":{"$notIn":[null]}}`, `(("id" = ANY($1::bigint[]) OR "id" IS NULL)) IS NOT TRUE`, []any{[]int64{}}},
 		{`{"done":{"$in":[true]}}`, `"done" = ANY($1::boolean[])`, []any{[]bool{true}}},
 		{
-			`{"due":{"$gte":"2030-01-31T01:02:03.000004000+02:00","$in":["2030-02-01T00:00:00Z"]}}`,
+			`{"due":{"$gte":"2030-01-31T01:02:03.000004000\u002B02:00","$in":["2030-02-01T00:00:00Z"]}}`,
 			`("due_at" >= $1::timestamptz AND "due_at" = ANY($2::timestamptz[]))`,
 			[]any{
 				time.Date(2030, 1, 30, 23, 2, 3, 4000, time.UTC),

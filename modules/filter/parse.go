@@ -107,7 +107,7 @@ func (p *parser) group(negated bool, depth int) error {
 	at := len(p.nodes)
 	p.nodes = append(p.nodes, node{form: allOf, negated: negated})
 	for p.dec.PeekKind() == jsontext.KindString {
-		name, err := p.text()
+		name, err := p.text(String)
 		if err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (p *parser) operators(field int, t Type) error {
 		return err
 	}
 	for p.dec.PeekKind() == jsontext.KindString {
-		name, err := p.text()
+		name, err := p.text(String)
 		if err != nil {
 			return err
 		}

@@ -86,7 +86,7 @@ func (p *parser) each(value func() error) error {
 
 // pattern reads a string and returns the LIKE pattern in which it stands for itself.
 func (p *parser) pattern(op *operator) (string, error) {
-	s, err := p.text()
+	s, err := p.text(String)
 	if err != nil {
 		return "", err
 	}
@@ -157,11 +157,10 @@ func (p *parser) bool() (bool, error) {
 // way, it would be on the wrong side of some row for some operator.
 func (p *parser) time() (time.Time, error) {
 	var t time.Time
-	raw, err := p.value(jsontext.KindString, Time)
+	text, err := p.text(Time)
 	if err != nil {
 		return t, err
 	}
-	text := raw[1 : len(raw)-1]
 	switch {
 	case t.UnmarshalText(text) != nil || !strictRFC3339(text):
 		return t, p.fail("must be a time by RFC 3339, like 2030-12-31T23:59:59.999999Z")
@@ -183,25 +182,25 @@ func strictRFC3339(text []byte) bool {
 }
 
 func (p *parser) uuid() (uuid.UUID, error) {
-	raw, err := p.value(jsontext.KindString, UUID)
+	text, err := p.text(UUID)
 	if err != nil {
 		return uuid.Nil, err
 	}
-	u, err := uuid.ParseBytes(raw[1 : len(raw)-1])
-	if err != nil || len(raw) != len(`""`)+36 {
+	u, err := uuid.ParseBytes(text)
+	if err != nil || len(text) != 36 {
 		return uuid.Nil, p.fail("must be a uuid, like 01890a5d-ac96-774b-bcce-b302099a8057")
 	}
 	return u, nil
 }
 
 func (p *parser) string() (string, error) {
-	s, err := p.text()
+	s, err := p.text(String)
 	return string(s), err
 }
 
-// text reads a string and returns it unquoted, valid until the next string is read.
-func (p *parser) text() ([]byte, error) {
-	raw, err := p.value(jsontext.KindString, String)
+// text reads a string and returns it unquoted, valid until the next string is read; t is for the error's text.
+func (p *parser) text(t Type) ([]byte, error) {
+	raw, err := p.value(jsontext.KindString, t)
 	if err != nil {
 		return nil, err
 	}
