@@ -182,4 +182,3 @@ func TestOpenRefusesLoginsThatGetAroundTheFence(t *testing.T) {
 		}
 	}
 }
-

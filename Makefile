@@ -1,0 +1,60 @@
+# What can be done here. "make check" is what CI runs.
+
+GO            ?= go
+GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME      ?= 5s
+CGO_FOR_RACE   = CGO_ENABLED=1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt lint build fuzz examples quick-dev bench golden recreate-db
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## serve on 127.0.0.1:8080, for development: a private Postgres, migrations, demo data
+	@$(GO) build -o bin/rowcall ./web/rowcall
+	@exec bin/rowcall dev
+
+test: ## run the tests, on a private Postgres unless DATABASE_URL names one
+	$(GO) test ./...
+
+check: fmt lint build race fuzz examples ## all that must hold before a commit, and what CI runs
+
+fmt:
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt these:"; echo "$$files"; exit 1; }
+
+lint:
+	$(GO) vet ./...
+	$(GOLANGCI_LINT) run
+
+build:
+	$(GO) build ./...
+	cd bench && $(GO) vet ./...
+
+.PHONY: race
+race:
+	$(CGO_FOR_RACE) $(GO) test -race -shuffle=on ./...
+
+# Each fuzz target for a short while: a longer look is FUZZTIME=10m.
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+examples: ## start a server of its own and run every example against it
+	$(GO) run ./examples/all
+
+quick-dev: ## run the quick_dev example against the server on 127.0.0.1:8080 (make run)
+	@$(GO) run ./examples/quick_dev
+
+bench: ## requests per second beside pgbench and a hand-written handler, as ratios
+	cd bench && $(GO) run .
+
+golden: ## write the golden files anew, after a wanted change
+	$(GO) test ./rpc -run Golden -update
+
+recreate-db: ## drop the development database and make it anew, with the demo data
+	@$(GO) run ./web/rowcall recreate-db

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+
+	"rowcall/modules/pgdev"
+	"rowcall/modules/store"
+	"rowcall/sqlscripts"
+)
+
+// What is measured, with a table of rowsInAll tasks in projects of rowsEach.
+const (
+	serverConns = 8
+	rowsInAll   = 100_000
+	rowsEach    = 1_000
+	rowsListed  = 20
+	tenantID    = "00000000-0000-4000-8000-000000000001"
+	userID      = 1000
+	databaseFor = "rowcall_bench"
+)
+
+type workload struct {
+	name, what string
+	body       func(*rand.Rand) []byte
+	sql        string // for pgbench: the same statement
+}
+
+var workloads = []workload{
+	{
+		name: "list_tasks",
+		what: fmt.Sprintf("list_tasks: %d of %d rows, filtered by project and title, ordered by title", rowsListed, rowsInAll),
+		body: func(r *rand.Rand) []byte {
+			return fmt.Appendf(nil, `{"id":1,"method":"list_tasks","params":{"filters":{"project_id":%d,"title":{"$contains":"%d"}},"list_options":{"order_bys":"title","limit":%d}}}`,
+				1000+r.IntN(rowsInAll/rowsEach), r.IntN(10), rowsListed)
+		},
+		sql: `\set project random(1000, 1099)
+\set digit random(0, 9)
+SELECT ` + taskColumns + ` FROM task WHERE tenant_id = '` + tenantID + `' AND project_id = :project AND title LIKE '%' || :digit || '%'
+ORDER BY title ASC, id ASC LIMIT ` + strconv.Itoa(rowsListed) + ` OFFSET 0;`,
+	},
+	{
+		name: "create_task",
+		what: "create_task: one row, durable before it is answered",
+		body: func(r *rand.Rand) []byte {
+			return fmt.Appendf(nil, `{"id":1,"method":"create_task","params":{"data":{"project_id":%d,"title":"a new task"}}}`, 2000+r.IntN(100))
+		},
+		sql: `\set project random(2000, 2099)
+INSERT INTO task (tenant_id, cid, ctime, mid, mtime, version, project_id, title, done, due, meta)
+VALUES ('` + tenantID + `', 1000, now(), 1000, now(), 1, :project, 'a new task', false, NULL, '{}') RETURNING ` + taskColumns + `;`,
+	},
+}
+
+// bench is a database with rows, and the two servers on it.
+type bench struct {
+	cluster           *pgdev.Cluster
+	url               string
+	rowcall, baseline *child
+	token             string
+}
+
+func setUp(ctx context.Context, profile string) (b *bench, err error) {
+	b = &bench{}
+	defer func() {
+		if err != nil {
+			b.tearDown()
+		}
+	}()
+	b.cluster, err = pgdev.Start(ctx, pgdev.Config{Dir: filepath.Join("..", ".data", "bench")})
+	if err != nil {
+		return nil, err
+	}
+	b.url = b.cluster.URL(databaseFor)
+	if err := store.Recreate(ctx, b.url, sqlscripts.Recreate); err != nil {
+		return nil, err
+	}
+	if _, err := store.Migrate(ctx, b.url, sqlscripts.Migrations()); err != nil {
+		return nil, err
+	}
+	if err := fill(ctx, b.url); err != nil {
+		return nil, err
+	}
+	if b.baseline, err = startChild(ctx, "baseline", b.url, ""); err != nil {
+		return nil, err
+	}
+	if b.rowcall, err = startChild(ctx, "rowcall", b.url, profile); err != nil {
+		return nil, err
+	}
+	b.token = b.rowcall.says["token"]
+	return b, nil
+}
+
+func (b *bench) tearDown() {
+	for _, c := range []*child{b.rowcall, b.baseline} {
+		if c != nil {
+			c.stop()
+		}
+	}
+	if b.cluster != nil {
+		if err := b.cluster.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	}
+}
+
+// fill writes the rows, with the visibility map and statistics as in a table that has been there for a while.
+func fill(ctx context.Context, url string) (err error) {
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	for _, statement := range []string{
+		`INSERT INTO tenant (id, slug, name) VALUES ('` + tenantID + `', 'bench', 'Bench')`,
+		`INSERT INTO account (id, username, name, pwd) VALUES (1000, 'bench', 'Bench', '')`,
+		`INSERT INTO membership (tenant_id, user_id, role, cid, mid) VALUES ('` + tenantID + `', 1000, 'member', 1000, 1000)`,
+		`INSERT INTO project (tenant_id, id, name, owner_id, version, cid, ctime, mid, mtime)
+		 SELECT '` + tenantID + `', n, 'project ' || n, 1000, 1, 1000, now(), 1000, now()
+		 FROM (SELECT generate_series(1000, 1099) UNION ALL SELECT generate_series(2000, 2099)) AS p (n)`,
+		fmt.Sprintf(`INSERT INTO task (tenant_id, id, project_id, title, done, due, meta, version, cid, ctime, mid, mtime)
+		 SELECT '`+tenantID+`', 1000 + n, 1000 + n / %d, 'task ' || md5(n::text), n %% 3 = 0,
+		        CASE WHEN n %% 2 = 0 THEN now() END, '{"color": "red"}', 1, 1000, now(), 1000, now()
+		 FROM generate_series(0, %d) AS n`, rowsEach, rowsInAll-1),
+		`ALTER TABLE task ALTER COLUMN id RESTART WITH 1000000`,
+		`VACUUM ANALYZE`,
+		`CHECKPOINT`,
+	} {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// contenders are Rowcall first, then what it is compared with.
+func (b *bench) contenders(w workload) []contender {
+	all := []contender{
+		{"Rowcall", func(ctx context.Context, d time.Duration) (float64, error) {
+			return load(ctx, b.rowcall.says["address"], b.token, w.body, d)
+		}},
+		{"net/http + pgx by hand", func(ctx context.Context, d time.Duration) (float64, error) {
+			return load(ctx, b.baseline.says["address"], "", w.body, d)
+		}},
+	}
+	path, err := pgbenchPath()
+	if err != nil {
+		fmt.Println("pgbench is left out:", err)
+		return all
+	}
+	return append(all, contender{"pgbench -M prepared", func(ctx context.Context, d time.Duration) (float64, error) {
+		return pgbench(ctx, path, b.url, w.sql, d)
+	}})
+}
+
+func pgbenchPath() (string, error) {
+	if path, err := exec.LookPath("pgbench"); err == nil {
+		return path, nil
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench")
+	if err == nil && len(found) > 0 {
+		return found[len(found)-1], nil
+	}
+	return "", errors.New("it is not installed (it comes with Postgres's packages)")
+}
+
+var tps = regexp.MustCompile(`tps = ([0-9.]+)`)
+
+func pgbench(ctx context.Context, path, url, script string, d time.Duration) (float64, error) {
+	file := filepath.Join(os.TempDir(), fmt.Sprintf("rowcall-bench-%d.sql", os.Getpid()))
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+		return 0, err
+	}
+	defer os.Remove(file) //nolint:errcheck // it is in the temporary folder
+	seconds := strconv.Itoa(max(1, int(d.Seconds())))
+	out, err := exec.CommandContext(ctx, path, "-n", "-M", "prepared", "-c", strconv.Itoa(serverConns), "-j", "2", "-T", seconds, "-f", file, url).CombinedOutput()
+	m := tps.FindSubmatch(out)
+	if err != nil || m == nil {
+		return 0, fmt.Errorf("%w: %s", err, out)
+	}
+	return strconv.ParseFloat(string(m[1]), 64)
+}
+
+// child is this program again, as a server.
+type child struct {
+	cmd  *exec.Cmd
+	says map[string]string // what it announced
+}
+
+func startChild(ctx context.Context, role, url, profile string) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, role, url)
+	cmd.Env = append(os.Environ(), "ROWCALL_BENCH_PROFILE="+profile)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	c := &child{cmd: cmd, says: map[string]string{}}
+	lines := bufio.NewScanner(out)
+	for c.says["address"] == "" && lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), "=")
+		c.says[name] = value
+	}
+	if c.says["address"] == "" {
+		return nil, fmt.Errorf("%s did not start: %w", role, cmd.Wait())
+	}
+	return c, nil
+}
+
+func (c *child) stop() {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	_ = c.cmd.Wait()
+}
+
+// announceAndServe is a child's server: it says its address and serves until it is told to stop.
+func announceAndServe(ctx context.Context, h http.Handler) error {
+	ctx, stop := notifyTerminated(ctx)
+	defer stop()
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Second}
+	context.AfterFunc(ctx, func() { _ = s.Close() })
+	fmt.Println("address=" + l.Addr().String())
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

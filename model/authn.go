@@ -1,0 +1,195 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/modules/store"
+)
+
+// Authn knows who is logged in: it turns names and passwords into sessions, and sessions and API keys into actors. It is
+// safe for concurrent use; any number of servers may work on one database.
+type Authn struct {
+	db         *store.DB
+	passwords  *auth.Passwords
+	tokens     *auth.Tokens
+	refreshTTL time.Duration
+	known      *known
+	attempts   keyedMutex
+}
+
+// NewAuthn returns an Authn whose sessions end refreshTTL after their last refresh.
+func NewAuthn(db *store.DB, passwords *auth.Passwords, tokens *auth.Tokens, refreshTTL time.Duration) *Authn {
+	return &Authn{db: db, passwords: passwords, tokens: tokens, refreshTTL: refreshTTL, known: newKnown(db)}
+}
+
+// Grant is what a login or a refresh gives.
+type Grant struct {
+	Token        string    `json:"token"`
+	ExpiresAt    time.Time `json:"expires_at"` // of Token
+	RefreshToken string    `json:"refresh_token"`
+	Tenant       struct {
+		ID   uuid.UUID `json:"id"`
+		Slug string    `json:"slug"`
+		Name string    `json:"name"`
+	} `json:"tenant"`
+	User struct {
+		ID       int64  `json:"id"`
+		Username string `json:"username"`
+		Name     string `json:"name"`
+		Role     string `json:"role"`
+	} `json:"user"`
+}
+
+var (
+	errEnded  = errors.New("the session has ended")
+	errReused = errors.New("a refresh token was used twice; its session has been ended")
+)
+
+// errDenied is the one answer to every credential that is not good.
+func errDenied(cause error) error {
+	return apperr.Wrap(apperr.Unauthenticated, "The login has failed or has ended", cause)
+}
+
+// session is a row that says who may act, in which tenant, and until when.
+type session struct {
+	ID         uuid.UUID `db:"id"`
+	Generation int64     `db:"generation"`
+	TenantID   uuid.UUID `db:"tenant_id"`
+	Slug       string    `db:"slug"`
+	TenantName string    `db:"tenant_name"`
+	UserID     int64     `db:"user_id"`
+	Username   string    `db:"username"`
+	Name       string    `db:"name"`
+	Role       string    `db:"role"`
+	ExpiresAt  time.Time `db:"expires_at"`
+}
+
+// sessionSQL selects sessions that hold: not ended, of accounts, memberships and tenants that are not suspended.
+const sessionSQL = `
+	SELECT s.id, s.generation, s.tenant_id, t.slug, t.name AS tenant_name, s.user_id, a.username, a.name, m.role, s.expires_at
+	FROM session s
+	JOIN tenant t ON t.id = s.tenant_id AND t.suspended_at IS NULL
+	JOIN account a ON a.id = s.user_id AND a.suspended_at IS NULL
+	JOIN membership m ON m.tenant_id = s.tenant_id AND m.user_id = s.user_id AND m.suspended_at IS NULL
+	WHERE s.ended_at IS NULL AND s.expires_at > $1 AND s.id = $2`
+
+func (s *session) actor(scope auth.Scope) *auth.Actor {
+	role, _ := auth.ParseRole(s.Role) // the table knows no others
+	return &auth.Actor{
+		Tenant: s.TenantID, TenantSlug: s.Slug, User: s.UserID, Username: s.Username,
+		Role: role, Scope: scope, Session: s.ID,
+	}
+}
+
+// grant makes the tokens of a session.
+func (a *Authn) grant(s *session, now time.Time) (g Grant, err error) {
+	g.Token, g.ExpiresAt, err = a.tokens.Access(auth.AccessClaims{User: s.UserID, Tenant: s.TenantID, Session: s.ID}, now)
+	if err != nil {
+		return Grant{}, err
+	}
+	g.RefreshToken, err = a.tokens.Refresh(auth.RefreshClaims{Session: s.ID, Generation: s.Generation}, now, s.ExpiresAt)
+	if err != nil {
+		return Grant{}, err
+	}
+	g.Tenant.ID, g.Tenant.Slug, g.Tenant.Name = s.TenantID, s.Slug, s.TenantName
+	g.User.ID, g.User.Username, g.User.Name, g.User.Role = s.UserID, s.Username, s.Name, s.Role
+	return g, nil
+}
+
+// Refresh gives new tokens for a refresh token, once. A token that was used before ends its session, with all its tokens.
+func (a *Authn) Refresh(ctx context.Context, token string) (Grant, error) {
+	now := auth.RequestFrom(ctx).Now().UTC().Truncate(time.Microsecond)
+	claims, err := a.tokens.ParseRefresh(token, now)
+	if err != nil {
+		return Grant{}, err
+	}
+	var g Grant
+	var reused bool
+	err = a.db.InPlatformTx(ctx, func(tx *store.PlatformTx) error {
+		turned, err := tx.Exec(`UPDATE session SET generation = generation + 1, expires_at = $3
+			WHERE id = $1 AND generation = $2 AND ended_at IS NULL AND expires_at > $4`,
+			claims.Session.String(), claims.Generation, now.Add(a.refreshTTL), now)
+		if err != nil {
+			return err
+		}
+		if turned == 0 {
+			ended, err := tx.Exec(`UPDATE session SET ended_at = $3 WHERE id = $1 AND generation > $2 AND ended_at IS NULL`,
+				claims.Session.String(), claims.Generation, now)
+			reused = ended > 0
+			return err
+		}
+		var held []session
+		if err := tx.Select(&held, sessionSQL, now, claims.Session.String()); err != nil {
+			return err
+		}
+		if len(held) == 0 {
+			return errDenied(nil)
+		}
+		g, err = a.grant(&held[0], now)
+		return err
+	})
+	if err == nil && g.Token == "" {
+		cause := errEnded
+		if reused {
+			cause = errReused
+		}
+		return Grant{}, errDenied(cause)
+	}
+	return g, err
+}
+
+// Logoff ends the actor's session: its tokens stop working at once, on every node. An API key has no session to end.
+func (a *Authn) Logoff(ctx context.Context, actor *auth.Actor) error {
+	ended, err := a.db.Platform(ctx).Exec(`UPDATE session SET ended_at = $3 WHERE tenant_id = $1 AND id = $2 AND ended_at IS NULL`,
+		actor.Tenant.String(), actor.Session.String(), auth.RequestFrom(ctx).Now())
+	if err == nil && ended == 0 {
+		return apperr.New(apperr.InvalidRequest, "There is no session to end")
+	}
+	return err
+}
+
+// SetSuspended takes a user's access to the actor's tenant away, or gives it back. Their sessions and keys stop working
+// at once, on every node. NOT_FOUND for a user of other tenants; FORBIDDEN for oneself, and for users whose role is not
+// below the actor's, unless the actor is an owner.
+func (a *Authn) SetSuspended(ctx context.Context, id int64, suspended bool) (User, error) {
+	tx, err := a.db.Session(ctx)
+	if err != nil {
+		return User{}, err
+	}
+	actor := tx.Actor
+	if err := actor.Can(auth.Admin, auth.ScopeAdmin); err != nil {
+		return User{}, err
+	}
+	user, err := Users.Get(tx, id)
+	if err != nil {
+		return User{}, err
+	}
+	role, _ := auth.ParseRole(user.Role)
+	if id == actor.User || (role >= actor.Role && actor.Role != auth.Owner) {
+		return User{}, apperr.New(apperr.Forbidden, "You cannot suspend or resume this user")
+	}
+	err = a.db.InPlatformTx(ctx, func(tx *store.PlatformTx) error {
+		changed, err := tx.Exec(`
+			UPDATE membership SET suspended_at = CASE WHEN $3 THEN $4::timestamptz END,
+			       version = version + 1, mid = $5, mtime = $4
+			WHERE tenant_id = $1 AND user_id = $2 AND (suspended_at IS NOT NULL) <> $3`,
+			actor.Tenant.String(), id, suspended, tx.Now(), actor.User)
+		if err != nil || changed == 0 || !suspended {
+			return err
+		}
+		// Else what the user is logged in with now would work again after they are resumed.
+		_, err = tx.Exec(`UPDATE session SET ended_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL`,
+			actor.Tenant.String(), id, tx.Now())
+		return err
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return Users.Get(tx, id)
+}

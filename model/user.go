@@ -1,0 +1,20 @@
+// Package model holds the application's entities, one file each: the struct, its rules and its hand-written queries; and
+// who may log in, and how ([Authn]).
+package model
+
+import (
+	"rowcall/modules/auth"
+	"rowcall/modules/store"
+)
+
+// User is a member of the tenant: a membership and the account behind it.
+type User struct {
+	store.Base[int64]
+	Username  string `db:"username"  json:"username"`
+	Name      string `db:"name"      json:"name"`
+	Role      string `db:"role"      json:"role"` // member, admin or owner
+	Suspended bool   `db:"suspended" json:"suspended"`
+}
+
+// Users is the repository of the tenant's users. It only reads.
+var Users = store.NewRepo[User]("user", store.Access{Read: auth.Member}, store.Table("tenant_user"))

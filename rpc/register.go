@@ -1,0 +1,22 @@
+// Package rpc holds the methods of the one endpoint, one file per entity. [Register] lists them all.
+package rpc
+
+import (
+	"rowcall/model"
+	"rowcall/modules/jsonrpc"
+	"rowcall/modules/store"
+)
+
+// API is what the methods work with.
+type API struct {
+	DB    *store.DB
+	Authn *model.Authn
+}
+
+// Register adds every method to m.
+func Register(m *jsonrpc.Mux, api API) {
+	projectMethods(m, api)
+	taskMethods(m, api)
+	userMethods(m, api)
+	apiKeyMethods(m, api)
+}

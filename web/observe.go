@@ -1,0 +1,163 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/modules/jsonrpc"
+)
+
+// observation is what is noted of a request for its log line.
+type observation struct {
+	request auth.Request
+	calls   []jsonrpc.Call
+	err     error // of a request that was refused as a whole
+}
+
+const observationKey = "rowcall.observation"
+
+func observed(c *gin.Context) *observation {
+	return c.MustGet(observationKey).(*observation)
+}
+
+// observe gives the request its id, puts what is known of it into its context, and logs it when it is done. A panic
+// becomes a 500 and is logged with its stack.
+func (s *Server) observe(c *gin.Context) {
+	start := time.Now()
+	o := &observation{request: auth.Request{ID: uuid.NewString(), Address: c.ClientIP(), Now: time.Now}}
+	c.Set(observationKey, o)
+	c.Header("X-Request-Id", o.request.ID)
+	c.Request = c.Request.WithContext(auth.WithRequest(c.Request.Context(), &o.request))
+	defer func() {
+		if p := recover(); p != nil {
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(p)
+			}
+			s.Log.Error("panic", zap.String("request_id", o.request.ID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			refuse(c, http.StatusInternalServerError, apperr.Wrap(apperr.Internal, "Internal error", fmt.Errorf("panic: %v", p)))
+		}
+		s.logRequest(c, o, time.Since(start))
+	}()
+	c.Next()
+}
+
+// maxLogged bounds the calls of a batch that the log line names, and the length of what a client sent.
+const (
+	maxLoggedCalls = 10
+	maxLoggedText  = 64
+)
+
+// logRequest writes the one log line of a request. Of what the client sent, it has method names and ids only.
+func (s *Server) logRequest(c *gin.Context, o *observation, took time.Duration) {
+	status := c.Writer.Status()
+	level := zapcore.InfoLevel
+	switch {
+	case c.FullPath() == "/healthz" || c.FullPath() == "/readyz":
+		level = zapcore.DebugLevel
+	case status >= http.StatusInternalServerError:
+		level = zapcore.ErrorLevel
+	}
+	entry := s.Log.Check(level, "request")
+	if entry == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("request_id", o.request.ID),
+		zap.String("path", c.FullPath()),
+		zap.Int("status", status),
+		zap.Duration("took", took),
+		zap.String("address", o.request.Address),
+		zap.Int("rows", o.request.Stats.Rows),
+		zap.Int("statements", o.request.Stats.Statements),
+		zap.Duration("db", o.request.Stats.Database),
+	}
+	if a := o.request.Actor; a != nil {
+		fields = append(fields, zap.String("tenant", a.TenantSlug), zap.Int64("user", a.User))
+	}
+	switch len(o.calls) {
+	case 0:
+	case 1:
+		call := o.calls[0]
+		fields = append(fields, zap.String("method", cut(call.Method)), zap.String("rpc_id", cut(string(call.ID))), zap.String("kind", kindOf(call)))
+	default:
+		fields = append(fields, zap.Int("batch", len(o.calls)), zap.Array("calls", loggedCalls(o.calls)))
+	}
+	if o.err != nil {
+		fields = append(fields, zap.String("kind", string(apperr.From(o.err).Kind)), zap.NamedError("error", o.err))
+	}
+	entry.Write(fields...)
+}
+
+func kindOf(call jsonrpc.Call) string {
+	if call.Kind == "" {
+		return "OK"
+	}
+	return string(call.Kind)
+}
+
+func cut(s string) string {
+	if len(s) > maxLoggedText {
+		return s[:maxLoggedText] + "…"
+	}
+	return s
+}
+
+type loggedCalls []jsonrpc.Call
+
+// MarshalLogArray implements zapcore.ArrayMarshaler.
+func (calls loggedCalls) MarshalLogArray(enc zapcore.ArrayEncoder) error {
+	for _, call := range calls[:min(len(calls), maxLoggedCalls)] {
+		enc.AppendString(cut(call.Method) + " " + cut(string(call.ID)) + " " + kindOf(call))
+	}
+	return nil
+}
+
+// statuses is the one table from kind to HTTP status, for requests that are refused as a whole.
+var statuses = map[apperr.Kind]int{
+	apperr.ParseError:       http.StatusBadRequest,
+	apperr.InvalidRequest:   http.StatusBadRequest,
+	apperr.InvalidParams:    http.StatusBadRequest,
+	apperr.ValidationFailed: http.StatusBadRequest,
+	apperr.Unauthenticated:  http.StatusUnauthorized,
+	apperr.Forbidden:        http.StatusForbidden,
+	apperr.Aborted:          http.StatusConflict,
+	apperr.RateLimited:      http.StatusTooManyRequests,
+	apperr.Unavailable:      http.StatusServiceUnavailable,
+	apperr.Timeout:          http.StatusGatewayTimeout,
+}
+
+// refuseAs answers a request that was refused as a whole with the status of the error's kind.
+func refuseAs(c *gin.Context, err error) {
+	status, ok := statuses[apperr.From(err).Kind]
+	if !ok {
+		status = http.StatusInternalServerError
+	}
+	refuse(c, status, err)
+}
+
+// refuse answers with a JSON-RPC error without an id.
+func refuse(c *gin.Context, status int, err error) {
+	o := observed(c)
+	o.err = err
+	switch status {
+	case http.StatusUnauthorized:
+		c.Header("WWW-Authenticate", "Bearer")
+	case http.StatusTooManyRequests:
+		if ms, ok := apperr.From(err).Data["retry_after_ms"].(int64); ok {
+			c.Header("Retry-After", strconv.FormatInt((ms+999)/1000, 10))
+		}
+	}
+	answer(c, status, jsonrpc.ErrorBody(err, o.request.ID))
+	c.Abort()
+}

@@ -1,0 +1,72 @@
+package web
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"rowcall/modules/apperr"
+)
+
+// rpc is the one endpoint.
+func (s *Server) rpc(c *gin.Context) {
+	if !isJSON(c.GetHeader("Content-Type")) {
+		refuse(c, http.StatusUnsupportedMediaType, errContentType)
+		return
+	}
+	actor, err := s.authenticate(c)
+	if err != nil {
+		refuseAs(c, err)
+		return
+	}
+	body, ok := readBody(c)
+	if !ok {
+		return
+	}
+	o := observed(c)
+	o.request.Actor = actor
+	reply := s.Mux.Serve(c.Request.Context(), o.request.ID, body)
+	o.calls = reply.Calls
+	switch {
+	case reply.Err != nil:
+		o.err = reply.Err
+		answer(c, http.StatusBadRequest, reply.Body)
+	case reply.Body == nil:
+		c.Status(http.StatusNoContent)
+	default:
+		answer(c, http.StatusOK, reply.Body)
+	}
+}
+
+var errContentType = apperr.New(apperr.InvalidRequest, "The Content-Type must be application/json")
+
+func isJSON(contentType string) bool {
+	t, _, err := mime.ParseMediaType(contentType)
+	return err == nil && t == "application/json"
+}
+
+// readBody reads a request's body; when it cannot, it has answered and returns false.
+func readBody(c *gin.Context) ([]byte, bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	if err == nil {
+		return body, true
+	}
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		refuse(c, http.StatusRequestEntityTooLarge, apperr.New(apperr.InvalidRequest, "The body is larger than 1 MiB"))
+	} else {
+		refuse(c, http.StatusBadRequest, apperr.Wrap(apperr.InvalidRequest, "The body could not be read", err))
+	}
+	return nil, false
+}
+
+// answer writes a JSON body. A client that reads it too slowly is cut off.
+func answer(c *gin.Context, status int, body []byte) {
+	if err := http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		observed(c).err = err
+	}
+	c.Data(status, "application/json", body)
+}

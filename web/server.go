@@ -1,0 +1,133 @@
+// Package web serves Rowcall over HTTP: the one endpoint /api/rpc, login, refresh and logoff, and health. Nothing below it
+// knows HTTP.
+package web
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.uber.org/zap"
+
+	"rowcall/model"
+	"rowcall/modules/apperr"
+	"rowcall/modules/jsonrpc"
+)
+
+// Limits of a connection. The body's are those of the wire contract.
+const (
+	maxBody           = 1 << 20
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 15 * time.Second // of a whole request
+	writeTimeout      = 30 * time.Second // of an answer, from its first byte
+	idleTimeout       = 2 * time.Minute
+	maxHeader         = 32 << 10
+)
+
+// Config is what a Server works with.
+type Config struct {
+	Mux            *jsonrpc.Mux
+	Authn          *model.Authn
+	Ready          func(ctx context.Context) error // whether the database can be worked with
+	Log            *zap.Logger
+	TrustedProxies []string      // CIDRs whose X-Forwarded-For is believed
+	StopTimeout    time.Duration // how long running calls may go on after a stop
+}
+
+// Server serves HTTP. Make one with New.
+type Server struct {
+	Config
+	handler  http.Handler
+	draining atomic.Bool
+}
+
+// New returns a Server; an error if a trusted proxy is not a CIDR.
+func New(cfg Config) (*Server, error) {
+	gin.SetMode(gin.ReleaseMode)
+	s := &Server{Config: cfg}
+	r := gin.New()
+	r.HandleMethodNotAllowed = true
+	if err := r.SetTrustedProxies(cfg.TrustedProxies); err != nil {
+		return nil, err
+	}
+	r.Use(s.observe)
+	r.NoRoute(func(c *gin.Context) {
+		refuse(c, http.StatusNotFound, apperr.New(apperr.NotFound, "There is nothing at this path"))
+	})
+	r.NoMethod(func(c *gin.Context) {
+		refuse(c, http.StatusMethodNotAllowed, apperr.New(apperr.InvalidRequest, "This path does not take "+c.Request.Method))
+	})
+	r.POST("/api/rpc", s.rpc)
+	r.POST("/api/login", s.login)
+	r.POST("/api/refresh", s.refresh)
+	r.POST("/api/logoff", s.logoff)
+	r.GET("/healthz", s.health)
+	r.GET("/readyz", s.ready)
+	s.handler = r
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
+
+// Serve serves on l until ctx ends. Then it is no longer ready, takes no new connections, and lets running calls finish
+// for StopTimeout, after which they are cancelled. It returns nil after such a stop.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	calls, cancelCalls := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancelCalls()
+	hs := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          zap.NewStdLog(s.Log.WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
+		BaseContext:       func(net.Listener) context.Context { return calls },
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- hs.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.StopTimeout)
+	defer cancel()
+	err := hs.Shutdown(bounded)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.Log.Warn("calls were still running at the end of the stop timeout and are cancelled")
+		cancelCalls()
+		err = hs.Close()
+	}
+	if serveErr := <-failed; !errors.Is(serveErr, http.ErrServerClosed) {
+		err = errors.Join(err, serveErr)
+	}
+	return err
+}
+
+// health tells that the process is up, without any I/O.
+func (s *Server) health(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) }
+
+// readyTimeout bounds the question to the database.
+const readyTimeout = 2 * time.Second
+
+// ready tells whether requests should be sent here.
+func (s *Server) ready(c *gin.Context) {
+	if s.draining.Load() {
+		c.JSON(http.StatusServiceUnavailable, gin.H{"status": "draining"})
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
+		observed(c).err = err
+		c.JSON(http.StatusServiceUnavailable, gin.H{"status": "unavailable", "reason": apperr.From(err).Message})
+		return
+	}
+	c.JSON(http.StatusOK, gin.H{"status": "ready"})
+}
