@@ -1,0 +1,249 @@
+package jsonrpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"go.uber.org/zap"
+
+	"rowcall/modules/apperr"
+)
+
+// Reply is what came of a body.
+type Reply struct {
+	Body  []byte // the answer; nil: there is nothing to answer, as to notifications
+	Err   error  // PARSE_ERROR, which Body answers: nothing ran. Nil for every other body
+	Calls []Call // what was called, in order
+}
+
+// Call is what came of one call, for logs and metrics. What the client sent is in it as it was, and as long.
+type Call struct {
+	Method   string
+	ID       jsontext.Value // a part of the body; nil: a notification, or a call without a valid id
+	Kind     apperr.Kind    // "": it succeeded
+	Duration time.Duration
+}
+
+// outcome is what came of a call before it is written: a result or an error.
+type outcome struct {
+	result any
+	err    error
+	took   time.Duration
+}
+
+// Serve runs the calls of a body, one after another, and returns when all are done. requestID ties errors to the log.
+//
+// Once ctx has ended no further call runs: those that are left are answered with ABORTED, or TIMEOUT if ctx had a
+// deadline. Those left when the answer has passed [Options.MaxAnswer] do not run either and are answered with ABORTED: a
+// body of a megabyte may ask for a hundred lists, and the answer would be the only thing here without a bound.
+// Notifications, which add nothing to it, still run.
+func (m *Mux) Serve(ctx context.Context, requestID string, body []byte) Reply {
+	requests, batch, err := parse(body, m.options.MaxBatch, m.options.MaxDepth)
+	if err != nil {
+		return refused(requestID, err)
+	}
+	a := newAnswer(m, requestID, batch, len(requests))
+	for i := range requests {
+		r := &requests[i]
+		if a.text.Len() > m.options.MaxAnswer && r.id != nil {
+			a.add(r, outcome{err: errAnswerSize})
+			continue
+		}
+		a.add(r, m.run(ctx, r))
+	}
+	return a.reply()
+}
+
+// ServeAtomic is Serve for calls of which all are kept or none. It runs them inside a function that in calls, once or, to
+// try again, several times; in undoes what they did if that function returns an error, which is the first failing call's,
+// and otherwise keeps it.
+//
+// After a failure every other call is answered with ABORTED, also those that ran. An error of in itself, such as a commit
+// that failed, is the answer to every call. Results are encoded when in has returned, so a result may hold what is only
+// known then; Options.MaxAnswer is not looked at, since nothing can be left out any more.
+func (m *Mux) ServeAtomic(ctx context.Context, requestID string, body []byte,
+	in func(ctx context.Context, calls func(ctx context.Context) error) error,
+) Reply {
+	requests, batch, err := parse(body, m.options.MaxBatch, m.options.MaxDepth)
+	if err != nil {
+		return refused(requestID, err)
+	}
+	outcomes := make([]outcome, len(requests))
+	failed := -1
+	err = in(ctx, func(ctx context.Context) error {
+		failed = -1
+		for i := range requests {
+			outcomes[i] = m.run(ctx, &requests[i])
+			if err := outcomes[i].err; err != nil {
+				failed = i
+				return err
+			}
+		}
+		return nil
+	})
+	a := newAnswer(m, requestID, batch, len(requests))
+	for i := range requests {
+		switch {
+		case failed >= 0 && i != failed:
+			outcomes[i].err = errOtherFailed
+		case failed < 0 && err != nil:
+			outcomes[i].err = err
+		}
+		a.add(&requests[i], outcomes[i])
+	}
+	return a.reply()
+}
+
+var (
+	errAnswerSize  = apperr.New(apperr.Aborted, "The answer to the calls before this one is too large; it did not run")
+	errOtherFailed = apperr.New(apperr.Aborted, "Another call of the batch failed; nothing is kept")
+)
+
+// run runs a call. Its panic is its error.
+func (m *Mux) run(ctx context.Context, r *request) (o outcome) {
+	start := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			o = outcome{err: &panicError{p, debug.Stack()}}
+		}
+		o.took = time.Since(start)
+	}()
+	if r.fault != "" {
+		return outcome{err: apperr.New(apperr.InvalidRequest, "Invalid request: "+r.fault)}
+	}
+	if err := ctx.Err(); err != nil {
+		return outcome{err: err}
+	}
+	method := m.methods[string(r.method)]
+	if method == nil {
+		return outcome{err: apperr.New(apperr.MethodNotFound, "There is no method "+cut(string(r.method)))}
+	}
+	if m.options.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, m.options.Timeout)
+		defer cancel()
+	}
+	if m.options.Guard != nil && !method.Public {
+		o.err = m.options.Guard(ctx, method.Name)
+	}
+	if o.err == nil {
+		o.result, o.err = method.run(ctx, r.params)
+	}
+	// What fails because the context ended often says so in words of its own.
+	if ended := ctx.Err(); o.err != nil && ended != nil {
+		if e := (*apperr.Error)(nil); !errors.As(o.err, &e) {
+			o.err = errors.Join(ended, o.err)
+		}
+	}
+	return o
+}
+
+// panicError is the error of a call that panicked. It does not unwrap to the value: what panicked with an error that has
+// a kind is INTERNAL all the same.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// answer is the answer to a body while it is written.
+type answer struct {
+	mux       *Mux
+	requestID string
+	batch     bool
+	text      *bytes.Buffer
+	calls     []Call
+}
+
+func newAnswer(m *Mux, requestID string, batch bool, calls int) *answer {
+	return &answer{m, requestID, batch, newBuffer(), make([]Call, 0, calls)}
+}
+
+// add answers a call, unless it is a notification.
+func (a *answer) add(r *request, o outcome) {
+	call := Call{Method: a.mux.name(r), ID: r.id, Duration: o.took}
+	silent := r.id == nil && r.fault == ""
+	start := a.text.Len()
+	if o.err == nil && !silent {
+		a.separate()
+		if err := appendResult(a.text, r.id, o.result); err != nil {
+			a.text.Truncate(start)
+			o.err = apperr.Wrap(apperr.Internal, "Internal error", fmt.Errorf("the result cannot be encoded: %w", err))
+		}
+	}
+	if o.err != nil {
+		e := failure(o.err)
+		call.Kind = e.Kind
+		a.mux.log(a.requestID, call.Method, e)
+		if !silent {
+			a.separate()
+			if err := appendError(a.text, r.id, e, a.requestID); err != nil {
+				a.mux.log(a.requestID, call.Method, failure(fmt.Errorf("the data of an error cannot be encoded: %w", err)))
+			}
+		}
+	}
+	a.calls = append(a.calls, call)
+}
+
+func (a *answer) separate() {
+	switch {
+	case !a.batch:
+	case a.text.Len() == 0:
+		a.text.WriteByte('[')
+	default:
+		a.text.WriteByte(',')
+	}
+}
+
+func (a *answer) reply() Reply {
+	defer releaseBuffer(a.text)
+	if a.text.Len() == 0 {
+		return Reply{Calls: a.calls}
+	}
+	if a.batch {
+		a.text.WriteByte(']')
+	}
+	return Reply{Body: bytes.Clone(a.text.Bytes()), Calls: a.calls}
+}
+
+// refused answers a body of which nothing ran.
+func refused(requestID string, err error) Reply {
+	reply := Reply{Body: ErrorBody(err, requestID)}
+	if kind := failure(err).Kind; kind == apperr.ParseError {
+		reply.Err = err
+	} else {
+		reply.Calls = []Call{{Kind: kind}}
+	}
+	return reply
+}
+
+// name returns the method's name, without a copy where there is such a method.
+func (m *Mux) name(r *request) string {
+	if method := m.methods[string(r.method)]; method != nil {
+		return method.Name
+	}
+	return string(r.method)
+}
+
+// log notes what the client is not told. Kinds that a client causes have no line of their own.
+func (m *Mux) log(requestID, method string, e *apperr.Error) {
+	fields := []zap.Field{zap.String("request_id", requestID), zap.String("method", cut(method)), zap.Error(e)}
+	switch e.Kind {
+	case apperr.Internal:
+		if p := (*panicError)(nil); errors.As(e, &p) {
+			fields = append(fields, zap.ByteString("stack", p.stack))
+		}
+		m.options.Log.Error("a call failed", fields...)
+	case apperr.Unavailable, apperr.Timeout:
+		if errors.Unwrap(e) != nil {
+			m.options.Log.Warn("a call failed", fields...)
+		}
+	default:
+	}
+}
