@@ -184,8 +184,11 @@ func (s *shape) refusal(v jsontext.Value) string {
 		fits = json.Unmarshal(v, reflect.New(s.goType).Interface(), decoding) == nil
 	case raw, list, dict, object: // the walk takes what fits
 	}
-	if fits {
+	switch {
+	case fits:
 		return ""
+	case s.form == opaque && kind == s.takes:
+		return "must be " + s.words
 	}
 	return "must be " + s.words + ", not " + given(v)
 }

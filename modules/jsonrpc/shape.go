@@ -18,8 +18,9 @@ type shape struct {
 	form   form
 	words  string // for a message: "must be …"
 	goType reflect.Type
-	elem   *shape // of a list's or map's values
-	null   bool   // a pointer, or a raw value: null is a value of it
+	elem   *shape        // of a list's or map's values
+	null   bool          // a pointer, or a raw value: null is a value of it
+	takes  jsontext.Kind // of an opaque value: the only kind it can have; 0 if it is not known
 
 	fields   map[string]*field
 	names    []string // of the fields, in the order of the struct
@@ -86,9 +87,13 @@ func (p planner) shape(t reflect.Type) (*shape, error) {
 	case t == valueType, t.Kind() == reflect.Interface && t.NumMethod() == 0:
 		return &shape{form: raw, goType: t, null: t == valueType}, nil
 	case t == timeType:
-		return &shape{form: opaque, goType: t, words: "a time as in RFC 3339"}, nil
+		return &shape{form: opaque, goType: t, words: "a time as in RFC 3339", takes: jsontext.KindString}, nil
 	case ownForm(t):
-		return &shape{form: opaque, goType: t, words: "a valid " + t.Name()}, nil
+		s := &shape{form: opaque, goType: t, words: "a valid " + t.Name()}
+		if reflect.PointerTo(t).Implements(textUnmarshalerType) {
+			s.takes = jsontext.KindString
+		}
+		return s, nil
 	}
 	switch t.Kind() {
 	case reflect.Bool:
@@ -98,14 +103,14 @@ func (p planner) shape(t reflect.Type) (*shape, error) {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return &shape{form: unsigned, goType: t, words: "an integer of at least 0"}, nil
 	case reflect.Float32, reflect.Float64:
-		return &shape{form: opaque, goType: t, words: "a number"}, nil
+		return &shape{form: opaque, goType: t, words: "a number", takes: jsontext.KindNumber}, nil
 	case reflect.String:
 		return &shape{form: text, goType: t, words: "a string"}, nil
 	case reflect.Pointer:
 		return p.pointer(t)
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 {
-			return &shape{form: opaque, goType: t, words: "a string of base64"}, nil
+			return &shape{form: opaque, goType: t, words: "a string of base64", takes: jsontext.KindString}, nil
 		}
 		elem, err := p.shape(t.Elem())
 		return &shape{form: list, goType: t, words: "an array", elem: elem}, err
