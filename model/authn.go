@@ -51,11 +51,6 @@ var (
 	errReused = errors.New("a refresh token was used twice; its session has been ended")
 )
 
-// errDenied is the one answer to every credential that is not good.
-func errDenied(cause error) error {
-	return apperr.Wrap(apperr.Unauthenticated, "The login has failed or has ended", cause)
-}
-
 // session is a row that says who may act, in which tenant, and until when.
 type session struct {
 	ID         uuid.UUID `db:"id"`
@@ -129,7 +124,7 @@ func (a *Authn) Refresh(ctx context.Context, token string) (Grant, error) {
 			return err
 		}
 		if len(held) == 0 {
-			return errDenied(nil)
+			return auth.Denied(nil)
 		}
 		g, err = a.grant(&held[0], now)
 		return err
@@ -139,7 +134,7 @@ func (a *Authn) Refresh(ctx context.Context, token string) (Grant, error) {
 		if reused {
 			cause = errReused
 		}
-		return Grant{}, errDenied(cause)
+		return Grant{}, auth.Denied(cause)
 	}
 	return g, err
 }

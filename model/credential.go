@@ -25,7 +25,7 @@ func (a *Authn) ByToken(ctx context.Context, token string) (*auth.Actor, error) 
 			return nil, err
 		}
 		if len(held) == 0 {
-			return nil, errDenied(errEnded)
+			return nil, auth.Denied(errEnded)
 		}
 		return &credential{actor: held[0].actor(auth.ScopeAdmin), expiresAt: held[0].ExpiresAt}, nil
 	})
@@ -74,7 +74,7 @@ func (a *Authn) loadKey(ctx context.Context, hash string, now time.Time) (*crede
 		return nil, err
 	}
 	if len(held) == 0 {
-		return nil, errDenied(errEnded)
+		return nil, auth.Denied(errEnded)
 	}
 	k := held[0]
 	var names []string
@@ -83,7 +83,7 @@ func (a *Authn) loadKey(ctx context.Context, hash string, now time.Time) (*crede
 	}
 	scope, err := auth.ParseScopes(names)
 	if err != nil {
-		return nil, errDenied(err)
+		return nil, auth.Denied(err)
 	}
 	actor := k.actor(scope)
 	actor.Key = k.KeyID

@@ -67,7 +67,7 @@ func (a *Authn) Login(ctx context.Context, c Credentials) (Grant, error) {
 	case err != nil:
 		return Grant{}, err
 	case !ok:
-		return Grant{}, errors.Join(errDenied(errWrong), a.noteFailure(ctx, now, c.Username))
+		return Grant{}, errors.Join(auth.Denied(errWrong), a.noteFailure(ctx, now, c.Username))
 	case len(found) > 1:
 		slugs := make([]string, len(found))
 		for i := range found {

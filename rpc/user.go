@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"rowcall/model"
+	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
 )
@@ -40,5 +41,5 @@ func (api API) changePassword(ctx context.Context, p changePasswordParams) (data
 		return data[passwordChanged]{}, err
 	}
 	err = api.Authn.ChangePassword(ctx, actor, p.Pwd, p.NewPwd)
-	return data[passwordChanged]{passwordChanged{err == nil}}, err
+	return data[passwordChanged]{passwordChanged{err == nil}}, apperr.Under("params.new_pwd", err)
 }

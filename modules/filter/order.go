@@ -29,7 +29,7 @@ func ParseOrder(raw jsontext.Value, s *Schema, path string) (Order, error) {
 	o := orderParser{seen: make([]bool, len(s.fields))}
 	if len(raw) > 0 {
 		o.parser = newParser(raw, s, path)
-		defer o.parser.release()
+		defer o.release()
 		if err := o.keys(); err != nil {
 			return nil, err
 		}

@@ -39,7 +39,7 @@ func TestFiltersFindWhatTheyMean(t *testing.T) {
 func TestEachOperatorAndItsNegation(t *testing.T) {
 	w := newFilterWorld(t)
 	for field := range kinds {
-		operators := w.operators(t, field)
+		operators := w.operators(field)
 		for _, op := range operators {
 			negation := negationOf(op)
 			if negation != "" && !slices.Contains(operators, negation) {
@@ -145,7 +145,7 @@ func (w *filterWorld) shareOut(t rapid.TB, a, b []int64) {
 }
 
 // operators returns the operators of a field, as a mistake tells them.
-func (w *filterWorld) operators(t *testing.T, field string) []string {
+func (*filterWorld) operators(field string) []string {
 	_, err := filter.Parse(fmt.Appendf(nil, `{%q: {"$?": 0}}`, field), things.Schema(), "")
 	return apperr.From(err).Issues()[0].Allowed
 }
@@ -200,7 +200,7 @@ func (m meaning) find(rows []thing, f any) []int64 {
 
 func (m meaning) group(r thing, g any) bool {
 	for name, v := range g.(map[string]any) {
-		holds := true
+		var holds bool
 		switch name {
 		case "$and":
 			holds = !slices.ContainsFunc(v.([]any), func(g any) bool { return !m.group(r, g) })

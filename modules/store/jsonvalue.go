@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -16,7 +17,7 @@ func unstorable(v jsontext.Value) string {
 	for {
 		token, err := d.ReadToken()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return ""
 		case err != nil:
 			return "is not JSON"

@@ -124,7 +124,7 @@ func TestViolationsBecomeKinds(t *testing.T) {
 	wantIssue(t, apperr.ValidationFailed, "s", second(things.Update(tx, boss.ID, store.Set{"s": "\x00"}, store.Version{})))
 	wantIssue(t, apperr.ValidationFailed, "j", second(things.Create(tx, thing{Label: "j", J: jsontext.Value(`{"a":"\u0000"}`)})))
 	wantIssue(t, apperr.ValidationFailed, "j", second(things.Create(tx, thing{Label: "j", J: jsontext.Value(`[1e999999]`)})))
-	for _, err := range []error{e, second(things.Create(tx, thing{Label: "boss"}))} {
+	for _, err := range []error{&e, second(things.Create(tx, thing{Label: "boss"}))} {
 		if m := apperr.From(err).Message; strings.Contains(m, "pq:") || strings.Contains(m, "constraint") || strings.Contains(m, "_fkey") {
 			t.Errorf("the message shows the driver's text: %s", m)
 		}
@@ -300,17 +300,20 @@ func TestListOptions(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-func wantKind(t *testing.T, kind apperr.Kind, err error) *apperr.Error {
+// wantKind returns the error, as a value that is no error to be checked again.
+func wantKind(t *testing.T, kind apperr.Kind, err error) apperr.Error {
 	t.Helper()
-	if e := apperr.From(err); e == nil || e.Kind != kind {
+	e := apperr.From(err)
+	if e == nil || e.Kind != kind {
 		t.Fatalf("error %v, want kind %s", err, kind)
 	}
-	return apperr.From(err)
+	return *e
 }
 
 func wantIssue(t *testing.T, kind apperr.Kind, path string, err error) {
 	t.Helper()
-	if e := wantKind(t, kind, err); len(e.Issues()) == 0 || e.Issues()[0].Path != path {
+	e := wantKind(t, kind, err)
+	if len(e.Issues()) == 0 || e.Issues()[0].Path != path {
 		t.Fatalf("issues %v, want the path %q", e.Issues(), path)
 	}
 }
