@@ -1,0 +1,66 @@
+package jsonrpc_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/jsonrpc"
+)
+
+func TestTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMux(jsonrpc.Options{Timeout: time.Second})
+		wait := func(what func(ctx context.Context) error) func(context.Context, none) (none, error) {
+			return func(ctx context.Context, _ none) (none, error) {
+				<-ctx.Done()
+				return none{}, what(ctx)
+			}
+		}
+		jsonrpc.Handle(m, "heeds", wait(func(ctx context.Context) error { return ctx.Err() }))
+		jsonrpc.Handle(m, "own_words", wait(func(context.Context) error { return errors.New("pq: canceling statement") }))
+		jsonrpc.Handle(m, "own_kind", wait(func(context.Context) error { return apperr.New(apperr.NotFound, "There is no such task") }))
+		jsonrpc.Handle(m, "in_time_after_all", wait(func(context.Context) error { return nil }))
+		jsonrpc.Handle(m, "inner", func(ctx context.Context, _ none) (none, error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
+			defer cancel()
+			<-ctx.Done()
+			return none{}, ctx.Err()
+		})
+		start := time.Now()
+		got := summary(t, m, `[{"id":1,"method":"heeds"},{"id":2,"method":"own_words"},{"id":3,"method":"own_kind"},
+			{"id":4,"method":"in_time_after_all"},{"id":5,"method":"inner"},{"id":6,"method":"ping"}]`)
+		if want := `[1 TIMEOUT, 2 TIMEOUT, 3 NOT_FOUND, 4 {}, 5 TIMEOUT, 6 "pong"]`; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if took := time.Since(start); took != 4*time.Second+time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestNothingRunsAfterTheCallerHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMux(jsonrpc.Options{Timeout: time.Hour})
+		ctx, cancel := context.WithCancel(t.Context())
+		jsonrpc.Handle(m, "leaves", func(ctx context.Context, _ none) (none, error) {
+			time.AfterFunc(time.Second, cancel)
+			<-ctx.Done()
+			return none{}, errors.New("pq: canceling statement")
+		})
+		jsonrpc.Handle(m, "never", func(context.Context, none) (none, error) {
+			t.Error("it ran")
+			return none{}, nil
+		})
+		reply := m.Serve(ctx, requestID, []byte(`[{"id":1,"method":"ping"},{"id":2,"method":"leaves"},{"method":"never"},{"id":3,"method":"never"}]`))
+		if got, want := summarize(read(t, reply)), `[1 "pong", 2 ABORTED, 3 ABORTED]`; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if len(reply.Calls) != 4 || reply.Calls[1].Duration != time.Second || reply.Calls[2].Kind != apperr.Aborted {
+			t.Errorf("%+v", reply.Calls)
+		}
+	})
+}
