@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+var commands = []struct{ name, help string }{
+	{"dev", "serve for development: a private Postgres unless DATABASE_URL names one, migrations, demo data"},
+	{"serve", "serve for production: apply migrations, then serve"},
+	{"migrate", "apply the migrations and end"},
+	{"recreate-db", "drop the development database and make it anew, with the demo data"},
+	{"gen-key", "print a new key for ROWCALL_TOKEN_KEY or ROWCALL_PASSWORD_KEY"},
+	{"help", "print this"},
+}
+
+// helpWidth is the most characters in a line of the help.
+const helpWidth = 100
+
+// printHelp writes the commands, and the settings with their defaults.
+func printHelp(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("Rowcall is a multi-tenant JSON-RPC server over PostgreSQL.\n\nUsage: rowcall <command>\n\nCommands:\n")
+	for _, c := range commands {
+		fmt.Fprintf(&b, "  %-12s %s\n", c.name, c.help)
+	}
+	b.WriteString("\nSettings, from the environment; an empty value is none, and an unknown name with " + prefix + " an error:\n")
+	for _, s := range settings {
+		fmt.Fprintf(&b, "  %s%s\n%s", s.name, s.defaults(), wrap(s.help, "      "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// defaults describes what holds where the setting is not in the environment.
+func (s *setting) defaults() string {
+	var notes []string
+	if s.fallback != "" {
+		notes = append(notes, "default "+s.fallback)
+	}
+	if v, ok := s.byMode[modeDev]; ok {
+		notes = append(notes, "in dev "+s.shownAs(v))
+	}
+	for _, m := range s.needed {
+		notes = append(notes, "needed to "+string(m))
+	}
+	if len(notes) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(notes, ", ") + ")"
+}
+
+func wrap(text, indent string) string {
+	var b strings.Builder
+	words := strings.Fields(text)
+	for len(words) > 0 {
+		width := len(indent)
+		n := slices.IndexFunc(words, func(word string) bool {
+			width += len(word) + 1
+			return width > helpWidth+1
+		})
+		if n <= 0 {
+			n = len(words)
+		}
+		b.WriteString(indent + strings.Join(words[:n], " ") + "\n")
+		words = words[n:]
+	}
+	return b.String()
+}
