@@ -3,10 +3,9 @@
 GO            ?= go
 GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME      ?= 5s
-CGO_FOR_RACE   = CGO_ENABLED=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build fuzz examples quick-dev bench golden recreate-db
+.PHONY: help run test check fmt lint build race fuzz quick-dev bench golden recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +17,7 @@ run: ## serve on 127.0.0.1:8080, for development: a private Postgres, migrations
 test: ## run the tests, on a private Postgres unless DATABASE_URL names one
 	$(GO) test ./...
 
-check: fmt lint build race fuzz examples ## all that must hold before a commit, and what CI runs
+check: fmt lint build race fuzz ## all that must hold before a commit, and what CI runs
 
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt these:"; echo "$$files"; exit 1; }
@@ -31,9 +30,8 @@ build:
 	$(GO) build ./...
 	cd bench && $(GO) vet ./...
 
-.PHONY: race
 race:
-	$(CGO_FOR_RACE) $(GO) test -race -shuffle=on ./...
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...
 
 # Each fuzz target for a short while: a longer look is FUZZTIME=10m.
 fuzz:
@@ -43,9 +41,6 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
-
-examples: ## start a server of its own and run every example against it
-	$(GO) run ./examples/all
 
 quick-dev: ## run the quick_dev example against the server on 127.0.0.1:8080 (make run)
 	@$(GO) run ./examples/quick_dev

@@ -116,25 +116,34 @@ func start(ctx context.Context, cfg Config, from search) (*Cluster, error) {
 	}
 	defer lock.Close() //nolint:errcheck // the lock ends with it in any case
 
-	users, err := f.join(ctx)
+	// Before the FIFO, so that who leaves meanwhile does not take itself for the last.
+	shared := flock.New(f.shared(), flock.SetPermissions(0o600))
+	if err := shared.RLock(); err != nil { // only for an instant does anybody hold it alone
+		return nil, err
+	}
+	c, err := hold(ctx, launcher{folder: f, fast: cfg.Fast, log: cfg.Log, search: from})
+	if err != nil {
+		return nil, errors.Join(err, shared.Close())
+	}
+	c.shared = shared
+	c.close = sync.OnceValue(c.leave)
+	return c, nil
+}
+
+// hold becomes a user of the cluster that runs, or else of one that it starts.
+func hold(ctx context.Context, l launcher) (*Cluster, error) {
+	users, err := l.join(ctx)
 	if errors.Is(err, errNobody) {
-		l := launcher{folder: f, fast: cfg.Fast, log: cfg.Log, search: from}
 		users, err = l.launch(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
-	base, err := f.readURL()
+	base, err := l.readURL()
 	if err != nil {
 		return nil, errors.Join(err, syscall.Close(users))
 	}
-	shared := flock.New(f.shared(), flock.SetPermissions(0o600))
-	if err := shared.RLock(); err != nil { // only for a moment does a leaving user hold it alone
-		return nil, errors.Join(err, syscall.Close(users))
-	}
-	c := &Cluster{folder: f, base: base, users: users, shared: shared}
-	c.close = sync.OnceValue(c.leave)
-	return c, nil
+	return &Cluster{folder: l.folder, base: base, users: users}, nil
 }
 
 // URL returns the address of a database of the cluster, for its superuser, over loopback TCP. It stays the same for as
@@ -150,16 +159,19 @@ func (c *Cluster) URL(database string) string {
 func (c *Cluster) Close() error { return c.close() }
 
 func (c *Cluster) leave() error {
+	defer c.shared.Close()              //nolint:errcheck // the lock ends with it in any case
 	postmaster := c.folder.postmaster() // before the hold ends: later there may be another one
-	err := syscall.Close(c.users)
-	// The kernel gives up the shared lock before it tries for the exclusive one, so of several users that leave at once
-	// one at least finds itself alone.
-	last, lockErr := c.shared.TryLock()
-	defer c.shared.Close() //nolint:errcheck // the lock ends with it in any case
-	if err = errors.Join(err, lockErr); err != nil || !last {
+	if err := syscall.Close(c.users); err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(stopTimeout); postmaster != (postmasterFile{}) && c.folder.postmaster() == postmaster; {
+	deadline := time.Now().Add(stopTimeout)
+	for postmaster.pid != 0 && c.folder.postmaster() == postmaster {
+		// The kernel gives up the shared lock before it tries for the exclusive one, so of several users that leave at
+		// once one at least finds itself alone. Who is not alone need not wait.
+		last, err := c.shared.TryLock()
+		if err = errors.Join(err, c.shared.Unlock()); err != nil || !last {
+			return err
+		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("pgdev: Postgres (process %d) has not stopped within %s", postmaster.pid, stopTimeout)
 		}
