@@ -87,14 +87,14 @@ func appendQuoted(out *bytes.Buffer, s string) {
 	out.Write(quoted)
 }
 
-// encode is MarshalWrite, whose panic, in a method of the value, is its error.
+// encode is marshal, whose panic, in a method of the value, is its error.
 func encode(out *bytes.Buffer, v any) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &panicError{p, debug.Stack()}
 		}
 	}()
-	return MarshalWrite(out, v)
+	return marshal(out, v)
 }
 
 // keptBuffer is the size up to which a buffer waits for the next answer.

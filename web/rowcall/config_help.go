@@ -41,7 +41,10 @@ func (s *setting) defaults() string {
 		notes = append(notes, "default "+s.fallback)
 	}
 	if v, ok := s.byMode[modeDev]; ok {
-		notes = append(notes, "in dev "+s.shownAs(v))
+		if s.show != nil {
+			v = "a known one"
+		}
+		notes = append(notes, "in dev "+v)
 	}
 	for _, m := range s.needed {
 		notes = append(notes, "needed to "+string(m))

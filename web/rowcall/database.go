@@ -28,8 +28,10 @@ type database struct {
 }
 
 // Close closes the database, and stops a private cluster that nobody else uses.
-func (d *database) Close() error {
-	err := d.DB.Close()
+func (d *database) Close() (err error) {
+	if d.DB != nil {
+		err = d.DB.Close()
+	}
 	if d.cluster != nil {
 		err = errors.Join(err, d.cluster.Close())
 	}
@@ -46,39 +48,42 @@ func (d *database) ready(ctx context.Context) error {
 
 // openDatabase brings the database up to date and opens it. In development it makes what is missing: a private cluster,
 // the database in it, and the demo data.
-func openDatabase(ctx context.Context, cfg config, passwords *auth.Passwords, log *zap.Logger) (d *database, err error) {
-	d = &database{}
-	defer func() {
-		if err != nil && d.cluster != nil {
-			err = errors.Join(err, d.cluster.Close())
-		}
-	}()
+func openDatabase(ctx context.Context, cfg config, passwords *auth.Passwords, log *zap.Logger) (*database, error) {
+	d := &database{}
 	ownerURL := cfg.DatabaseURL
 	if cfg.mode == modeDev {
+		var err error
 		if ownerURL, d.cluster, err = developmentDatabase(ctx, cfg, log); err != nil {
 			return nil, err
 		}
 	}
+	if err := d.open(ctx, cfg, ownerURL, passwords); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *database) open(ctx context.Context, cfg config, ownerURL string, passwords *auth.Passwords) (err error) {
 	if d.version, err = store.Migrate(ctx, ownerURL, sqlscripts.Migrations()); err != nil {
-		return nil, err
+		return err
 	}
 	tenantURL, platformURL := cfg.TenantURL, cfg.PlatformURL
 	if tenantURL == "" {
 		tenantURL, platformURL, err = store.Logins(ctx, ownerURL, databaseName(ownerURL), loginPassword(cfg.PasswordKey))
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	d.DB, err = store.Open(ctx, store.Config{TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if cfg.mode == modeDev {
 		if err := seed(ctx, d.DB, passwords); err != nil {
-			return nil, errors.Join(fmt.Errorf("seed: %w", err), d.DB.Close())
+			return fmt.Errorf("seed: %w", err)
 		}
 	}
-	return d, nil
+	return nil
 }
 
 // errNotDevelopment keeps demo data, and recreate-db, away from databases with rows that somebody would miss.

@@ -78,7 +78,7 @@ func New(t testing.TB, migrations fs.FS) *Database {
 func (d *Database) Exec(t testing.TB, query string, args ...any) {
 	t.Helper()
 	owner := d.Owner(t)
-	if _, err := owner.ExecContext(t.Context(), query, args...); err != nil {
+	if _, err := owner.ExecContext(context.WithoutCancel(t.Context()), query, args...); err != nil { // also in a Cleanup
 		t.Fatal(err)
 	}
 }

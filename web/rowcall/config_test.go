@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"rowcall/modules/auth"
+)
+
+const ownerURL = "postgres://owner:s3cret@db.example/rowcall"
+
+// production is an environment that modeServe takes, with more names.
+func production(more ...string) []string {
+	return append(more, "PATH=/bin", nameURL+"="+ownerURL, "ROWCALL_TOKEN_KEY="+auth.NewKey(), "ROWCALL_PASSWORD_KEY="+auth.NewKey())
+}
+
+func load(t *testing.T, m mode, environ ...string) config {
+	t.Helper()
+	c, err := loadConfig(environ, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestDevelopmentNeedsNothing(t *testing.T) {
+	c := load(t, modeDev)
+	if c.DatabaseURL != "" || c.Addr != "127.0.0.1:8080" || c.DataDir != ".data" || c.LogFormat != "console" ||
+		c.LogLevel != zapcore.InfoLevel || c.DBConns != 8 || c.TrustedProxies != nil ||
+		c.TokenTTL != 15*time.Minute || c.RefreshTTL != 720*time.Hour || c.CallTimeout != 10*time.Second || c.StopTimeout != 15*time.Second {
+		t.Errorf("%v", c)
+	}
+	if c.TokenKey == nil || c.PasswordKey == nil || bytes.Equal(c.TokenKey, c.PasswordKey) || c.LegacyPasswordKey != nil {
+		t.Error("the development keys are missing or the same")
+	}
+}
+
+func TestProduction(t *testing.T) {
+	legacy := auth.NewKey()
+	c := load(t, modeServe, production("ROWCALL_LEGACY_PASSWORD_KEY="+legacy, "ROWCALL_TENANT_DATABASE_URL=postgres://t@db/r",
+		"ROWCALL_PLATFORM_DATABASE_URL=postgres://p@db/r", "ROWCALL_LOG_LEVEL=debug", "ROWCALL_DATA_DIR=/srv/data",
+		"ROWCALL_TRUSTED_PROXIES=10.1.2.3/8, ::1/128", "ROWCALL_DB_CONNS=20", "ROWCALL_TOKEN_TTL=1h",
+		"ROWCALL_REFRESH_TTL=24h", "ROWCALL_CALL_TIMEOUT=30s", "ROWCALL_STOP_TIMEOUT=1m", "ROWCALL_TOKEN_TTL=2h")...)
+	want, err := auth.ParseKey(legacy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.DatabaseURL != ownerURL || c.TenantURL != "postgres://t@db/r" || c.PlatformURL != "postgres://p@db/r" ||
+		!bytes.Equal(c.LegacyPasswordKey, want) || c.LogLevel != zapcore.DebugLevel || c.LogFormat != "json" || c.DataDir != "/srv/data" ||
+		!slices.Equal(c.TrustedProxies, []string{"10.0.0.0/8", "::1/128"}) || c.DBConns != 20 || c.TokenTTL != time.Hour ||
+		c.RefreshTTL != 24*time.Hour || c.CallTimeout != 30*time.Second || c.StopTimeout != time.Minute {
+		t.Errorf("%v", c)
+	}
+}
+
+func TestMigrateNeedsTheDatabaseOnly(t *testing.T) {
+	if c := load(t, modeMigrate, nameURL+"="+ownerURL); c.DatabaseURL != ownerURL || c.TokenKey != nil {
+		t.Errorf("%v", c)
+	}
+	if _, err := loadConfig(nil, modeMigrate); err == nil {
+		t.Error("went without a database")
+	}
+}
+
+func TestEmptyCountsAsUnset(t *testing.T) {
+	var empty []string
+	for _, s := range settings {
+		empty = append(empty, s.name+"= ")
+	}
+	if got, want := load(t, modeDev, empty...), load(t, modeDev); !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, not %v", got, want)
+	}
+}
+
+func TestAddr(t *testing.T) {
+	for _, c := range []struct {
+		m       mode
+		environ []string
+		want    string
+	}{
+		{modeServe, nil, "127.0.0.1:8080"},
+		{modeServe, []string{"PORT=5000"}, ":5000"},
+		{modeDev, []string{"PORT=5000"}, "127.0.0.1:5000"},
+		{modeServe, []string{"ROWCALL_ADDR=[::1]:0", "PORT=5000"}, "[::1]:0"},
+		{modeServe, []string{"ROWCALL_ADDR=", "PORT=5000"}, ":5000"},
+		{modeDev, []string{"ROWCALL_ADDR=:80"}, ":80"},
+	} {
+		environ := c.environ
+		if c.m == modeServe {
+			environ = production(environ...)
+		}
+		if got := load(t, c.m, environ...).Addr; got != c.want {
+			t.Errorf("%s %v: %s, not %s", c.m, c.environ, got, c.want)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for _, c := range []struct{ setting, fault string }{
+		{"ROWCALL_ADR=x", "ROWCALL_ADR is not a setting: did you mean ROWCALL_ADDR?"},
+		{"ROWCALL_TOKENTTL=1h", "did you mean ROWCALL_TOKEN_TTL?"},
+		{"ROWCALL_DATABASE=x", "ROWCALL_DATABASE is not a setting"},
+		{"ROWCALL_addr=x", "ROWCALL_addr is not a setting"},
+		{"ROWCALL_ADDR=localhost", "ROWCALL_ADDR must be host:port"},
+		{"ROWCALL_ADDR=localhost:70000", "ROWCALL_ADDR must be host:port"},
+		{"ROWCALL_ADDR=localhost:http", "ROWCALL_ADDR must be host:port"},
+		{"PORT=-1", "PORT must be a whole number from 0 to 65535"},
+		{"PORT=http", "PORT must be a whole number"},
+		{"ROWCALL_DB_CONNS=0", `from 1 to 1000, not "0"`},
+		{"ROWCALL_DB_CONNS=1001", "from 1 to 1000"},
+		{"ROWCALL_DB_CONNS=8.0", "from 1 to 1000"},
+		{"ROWCALL_TOKEN_TTL=15", "ROWCALL_TOKEN_TTL must be a time"},
+		{"ROWCALL_TOKEN_TTL=25h", "ROWCALL_TOKEN_TTL must be a time from 1s to 24h"},
+		{"ROWCALL_TOKEN_TTL=-1h", "ROWCALL_TOKEN_TTL must be a time"},
+		{"ROWCALL_REFRESH_TTL=0", "ROWCALL_REFRESH_TTL must be a time"},
+		{"ROWCALL_CALL_TIMEOUT=1ms", "ROWCALL_CALL_TIMEOUT must be a time"},
+		{"ROWCALL_STOP_TIMEOUT=1h", "ROWCALL_STOP_TIMEOUT must be a time"},
+		{"ROWCALL_LOG_LEVEL=loud", "ROWCALL_LOG_LEVEL must be one of debug, info, warn, error"},
+		{"ROWCALL_LOG_LEVEL=fatal", "ROWCALL_LOG_LEVEL must be one of"},
+		{"ROWCALL_LOG_FORMAT=xml", "ROWCALL_LOG_FORMAT must be one of"},
+		{"ROWCALL_TRUSTED_PROXIES=10.0.0.0/8,10.0.0.1", `"10.0.0.1" is none`},
+		{"ROWCALL_LEGACY_PASSWORD_KEY=c2hvcnQ", "ROWCALL_LEGACY_PASSWORD_KEY must be 32 to 128 bytes"},
+		{"ROWCALL_TENANT_DATABASE_URL=postgres://t@db/r", "must both be set, or none"},
+		{"ROWCALL_PLATFORM_DATABASE_URL=postgres://t@db/r", "must both be set, or none"},
+	} {
+		_, err := loadConfig(production(c.setting), modeServe)
+		if err == nil || !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%s: %v", c.setting, err)
+		}
+	}
+}
+
+func TestProductionRefuses(t *testing.T) {
+	_, err := loadConfig(nil, modeServe)
+	for _, name := range []string{nameURL, "ROWCALL_TOKEN_KEY", "ROWCALL_PASSWORD_KEY"} {
+		if err == nil || !strings.Contains(err.Error(), "\n"+name+" is needed") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, secret := range []string{devTokenKey, devPasswordKey} {
+		for _, name := range []string{"ROWCALL_TOKEN_KEY", "ROWCALL_PASSWORD_KEY", "ROWCALL_LEGACY_PASSWORD_KEY"} {
+			_, err := loadConfig(append([]string{name + "=" + secret}, production()...), modeServe)
+			if err == nil || !strings.Contains(err.Error(), name+" is a development secret") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+func TestTheErrorHasEveryFault(t *testing.T) {
+	_, err := loadConfig([]string{"ROWCALL_X=1", "ROWCALL_DB_CONNS=many", "PORT=x", "ROWCALL_TOKEN_TTL=x"}, modeServe)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	// The heading, four wrong settings, three missing ones.
+	if lines := strings.Split(err.Error(), "\n"); len(lines) != 8 {
+		t.Errorf("%d lines:\n%v", len(lines), err)
+	}
+}
+
+func TestDevelopmentKeepsToThisMachine(t *testing.T) {
+	for _, c := range []struct {
+		url  string
+		more string
+		ok   bool
+	}{
+		{"postgres://localhost/r", "", true},
+		{"postgres://u:p@127.0.0.1:5433/r", "", true},
+		{"postgres://u@[::1]:5432/r", "", true},
+		{"postgresql:///r?host=/run/postgresql", "", true},
+		{"postgres:///r?host=/run/postgresql", "PGHOST=db.example", true},
+		{"postgres:///r?host=@abstract", "", true},
+		{"postgres://db.example/r", "", false},
+		{"postgres://10.0.0.1/r", "", false},
+		{"postgres://localhost.evil.example/r", "", false},
+		{"postgres://localhost/r?host=db.example", "", false},
+		{"postgres://localhost/r?hostaddr=10.0.0.1", "", false},
+		{"postgres:///r?host=/tmp,db.example", "", false},
+		{"postgres:///r", "", false},
+		{"postgres://localhost/r?service=production", "", false},
+		{"postgres://localhost/r", "PGSERVICE=production", false},
+		{"postgres://localhost/r", "PGHOSTADDR=10.0.0.1", false},
+	} {
+		_, err := loadConfig([]string{nameURL + "=" + c.url, c.more}, modeDev)
+		if (err == nil) != c.ok {
+			t.Errorf("%s %s: %v", c.url, c.more, err)
+		}
+	}
+	logins := []string{"ROWCALL_TENANT_DATABASE_URL=postgres://localhost/r", "ROWCALL_PLATFORM_DATABASE_URL=postgres://db.example/r"}
+	if _, err := loadConfig(append(logins, nameURL+"=postgres://localhost/r"), modeDev); err == nil || !strings.Contains(err.Error(), "\nROWCALL_PLATFORM_DATABASE_URL must name a loopback") {
+		t.Errorf("a login far away: %v", err)
+	}
+	if _, err := loadConfig(logins, modeDev); err == nil || !strings.Contains(err.Error(), "DATABASE_URL is needed") {
+		t.Errorf("logins without a database: %v", err)
+	}
+}
+
+func TestConfigShowsNoSecret(t *testing.T) {
+	secrets := []string{"s3cret", "p4ss", auth.NewKey(), auth.NewKey(), auth.NewKey()}
+	c := load(t, modeServe, nameURL+"=postgres://o:s3cret@db/r?password=p4ss&sslmode=disable",
+		nameTenantURL+"=postgres://t:s3cret@db/r", namePlatformURL+"=postgres://p:s3cret@db/r?sslpassword=p4ss",
+		"ROWCALL_TOKEN_KEY="+secrets[2], "ROWCALL_PASSWORD_KEY="+secrets[3], "ROWCALL_LEGACY_PASSWORD_KEY="+secrets[4])
+	key := fmt.Sprintf("%d", []byte(c.TokenKey)[:4])
+	secrets = append(secrets, strings.Trim(key, "[]"), fmt.Sprintf("%x", []byte(c.TokenKey)))
+
+	var b bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&b, verb+"\n"+verb+"\n", c, &c)
+	}
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&b), zap.InfoLevel))
+	log.Info("config", zap.Any("value", c), zap.Object("object", c), zap.Any("key", c.TokenKey), zap.Reflect("reflected", c.TokenKey))
+	log.Sugar().Infow("config", "c", c, "p", &c)
+	for _, secret := range secrets {
+		if strings.Contains(b.String(), secret) {
+			t.Errorf("%q shows in:\n%s", secret, b.String())
+		}
+	}
+	for _, wanted := range []string{"postgres://o:xxxxx@db/r", "ROWCALL_TOKEN_KEY", "720h"} {
+		if !strings.Contains(b.String(), wanted) {
+			t.Errorf("%q does not show", wanted)
+		}
+	}
+}
+
+func TestFaultsShowNoSecret(t *testing.T) {
+	for _, m := range []mode{modeDev, modeServe, modeMigrate} {
+		for _, url := range []string{"postgres://u:s3cret%zz@db/r", "mysql://u:s3cret@db/r", "postgres://u:s3cret@db", "password=s3cret", "postgres://u:s3cret@db/r\x7f"} {
+			var environ []string
+			for _, s := range settings {
+				if s.show != nil {
+					environ = append(environ, s.name+"="+url)
+				}
+			}
+			if _, err := loadConfig(environ, m); err == nil || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("%s: %v", m, err)
+			}
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var b bytes.Buffer
+	if err := printHelp(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range settings {
+		if !strings.Contains(b.String(), "  "+s.name) || !strings.Contains(b.String(), s.fallback) {
+			t.Errorf("%s or its default is missing", s.name)
+		}
+	}
+	for _, c := range commands {
+		if !strings.Contains(b.String(), "\n  "+c.name+" ") {
+			t.Errorf("%s is missing", c.name)
+		}
+	}
+	for line := range strings.Lines(b.String()) {
+		if len(line) > helpWidth+10 {
+			t.Errorf("a long line: %s", line)
+		}
+	}
+	if strings.Contains(b.String(), devTokenKey) || strings.Contains(b.String(), devPasswordKey) {
+		t.Error("a key shows")
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"same", "same", 0}, {"ab", "ba", 2}} {
+		if got, back := distance(c.a, c.b), distance(c.b, c.a); got != c.want || back != c.want {
+			t.Errorf("%q to %q: %d and %d, not %d", c.a, c.b, got, back, c.want)
+		}
+	}
+}
