@@ -94,6 +94,7 @@ func (s *Server) granted(c *gin.Context, grant model.Grant, err error) {
 		refuseAs(c, err)
 		return
 	}
+	observed(c).request.Actor = &auth.Actor{TenantSlug: grant.Tenant.Slug, User: grant.User.ID} // for the log line
 	cookie := newCookie(c.Request, grant.Token)
 	cookie.Expires = grant.ExpiresAt
 	http.SetCookie(c.Writer, cookie)

@@ -35,19 +35,21 @@ func (i installation) environ() []string {
 	return env
 }
 
-// search says where Postgres may be found, and from where it may be fetched.
+// search says where Postgres may be found, from where it may be fetched, and who may run it.
 type search struct {
-	lookPath func(name string) (string, error)
-	folders  []string               // patterns of folders of programs
-	cache    func() (string, error) // the folder for what is fetched
-	npm      npmPackage
-	apt      bool
+	unprivileged func(dir string) (identity, error)
+	lookPath     func(name string) (string, error)
+	folders      []string               // patterns of folders of programs
+	cache        func() (string, error) // the folder for what is fetched
+	npm          npmPackage
+	apt          bool
 }
 
 // machine is the search of this machine.
 func machine() search {
 	return search{
-		lookPath: exec.LookPath,
+		unprivileged: unprivileged,
+		lookPath:     exec.LookPath,
 		folders: []string{
 			"/usr/lib/postgresql/*/bin",                          // Debian
 			"/usr/pgsql-*/bin",                                   // Red Hat, from the project's repository

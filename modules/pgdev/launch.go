@@ -53,7 +53,7 @@ func (l launcher) launch(ctx context.Context) (users int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	who, err := unprivileged(string(l.folder))
+	who, err := l.search.unprivileged(string(l.folder))
 	if err != nil {
 		return -1, err
 	}

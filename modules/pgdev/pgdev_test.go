@@ -258,6 +258,28 @@ func TestKilledUserIsCounted(t *testing.T) {
 	wants(t, begin(t, dir).URL("postgres"), `SELECT 'again'`, "again")
 }
 
+func TestKilledStarter(t *testing.T) {
+	t.Parallel()
+	fresh := filepath.Join(tempDir(t), "pg")
+	for after := 20 * time.Millisecond; after < 400*time.Millisecond; after *= 2 {
+		for _, dir := range []string{fresh, newDir(t)} {
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), userOf+"="+dir)
+			in, err := cmd.StdinPipe()
+			fatal(t, err)
+			fatal(t, cmd.Start())
+			time.Sleep(after)
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			_ = in.Close()
+		}
+	}
+	c := begin(t, fresh)
+	wants(t, c.URL("postgres"), `SELECT 'after all'`, "after all")
+	fatal(t, c.Close())
+	gone(t, folder(fresh))
+}
+
 func TestKilledPostmasterIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
