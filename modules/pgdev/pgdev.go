@@ -8,8 +8,10 @@
 //   - Sharing. At any time at most one cluster runs in D. Every user of D, in any number of processes, has that one.
 //   - Life. While D has a user, Postgres runs: one that dies is started again, at the same address. When D has no user,
 //     Postgres stops by a fast shutdown. The kernel counts the users, so that a SIGKILL of any of them is counted too.
+//     If the supervisor itself is killed, both hold again from the next Start on.
 //   - Recovery. Whatever was killed at whatever moment, the next Start succeeds without help, and with Config.Fast unset
-//     every transaction that was committed is there.
+//     every transaction that was committed is there. Only a statement that goes on for more than 10 s after its
+//     postmaster was killed is in the way, as Postgres refuses to start beside it; then Start says so.
 //   - Data. Nothing is ever removed that initdb completed. Each major version of Postgres has its own folder in D.
 //   - Privacy. Only who can read D's files can log in: the password is random, kept at mode 0600, and asked for on the
 //     loopback address and on the Unix socket alike.
@@ -82,7 +84,7 @@ type Cluster struct {
 // in a few seconds if it must be made, and later if Postgres must be fetched. It blocks no longer than ctx allows.
 //
 // It fails when ctx ends, when there is no Postgres to be had, when no unprivileged user can be found for root, and when
-// Postgres does not start; then the error holds what Postgres said. It never leaves a process behind.
+// Postgres does not start; then the error holds what Postgres said. A Start that fails leaves no Postgres behind.
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	c, err := start(ctx, cfg, machine())
 	if err != nil {

@@ -45,7 +45,7 @@ supervise() {
     trap '' HUP INT
     keep "$@" 3<&- &
     keeper=$!
-    trap 'exec 3<&-' TERM
+    trap '' TERM # when the machine stops, the keeper hears of it too, and the users end
     # A user's word is sent back, as the proof that this reader will not stop before that user leaves.
     while read -r word; do
         [ -z "$word" ] || echo "$word" >"$run/ack"
