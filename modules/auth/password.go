@@ -58,7 +58,7 @@ func NewPasswords(pepper, legacy Key) (*Passwords, error) {
 // MinPassword or longer than MaxPassword, holds control characters, or is among the first that are guessed (NIST SP
 // 800-63B, section 5.1.1.2). It asks for no mixture of characters: that makes passwords no harder to guess.
 func CheckNew(pwd string) error {
-	reason := ""
+	var reason string
 	switch {
 	case utf8.RuneCountInString(pwd) < MinPassword:
 		reason = fmt.Sprintf("must have at least %d characters", MinPassword)
