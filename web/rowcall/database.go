@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -184,10 +182,6 @@ func databaseName(databaseURL string) string {
 // loginPassword derives the passwords of the two database logins from the password key, so that every node has the same.
 func loginPassword(key auth.Key) func(login string) string {
 	return func(login string) string {
-		derived, err := hkdf.Key(sha256.New, key, nil, "rowcall database login "+login, 32)
-		if err != nil {
-			panic(err) // the length is above
-		}
-		return base64.RawURLEncoding.EncodeToString(derived)
+		return base64.RawURLEncoding.EncodeToString(key.Derive("database login " + login))
 	}
 }
