@@ -33,7 +33,7 @@ var rules = []rule{
 		"it is no longer maintained and must be replaceable"},
 	{"github.com/golang-jwt/jwt", []string{"rowcall/modules/auth"}, "tokens are made and checked in one place"},
 	{"github.com/pressly/goose", []string{"rowcall/modules/store"}, "migrations run in one place"},
-	{"encoding/json", nil, "it takes the last of duplicate keys, and keys in any case; github.com/go-json-experiment/json does not"},
+	{"encoding/json", []string{"rowcall/modules/pgdev"}, "it takes the last of duplicate keys, and keys in any case; github.com/go-json-experiment/json does not"},
 	{"unsafe", nil, "nothing here needs it"},
 }
 

@@ -45,7 +45,9 @@ var (
 func (p planning) appender(t reflect.Type) appender {
 	switch {
 	case t == timeType:
-		return func(b []byte, v reflect.Value) ([]byte, error) { return appendTime(b, *v.Addr().Interface().(*time.Time)) }
+		return func(b []byte, v reflect.Value) ([]byte, error) {
+			return appendTime(b, *v.Addr().Interface().(*time.Time))
+		}
 	case t == valueType:
 		return appendValue
 	case slices.ContainsFunc(marshalerTypes, reflect.PointerTo(t).Implements):
