@@ -67,7 +67,7 @@ func (k *known) get(ctx context.Context, key string, now time.Time, load func() 
 	if err != nil {
 		return nil, err
 	}
-	k.remember(key, c, before)
+	k.remember(key, c, before) //nolint:contextcheck // a look is shared by many requests and may outlive each
 	return c, nil
 }
 
@@ -106,7 +106,7 @@ func (k *known) forgetAll() {
 // look returns after a reading of auth_change that began after the call.
 func (k *known) look(ctx context.Context) error {
 	k.mu.Lock()
-	l := k.start()
+	l := k.start() //nolint:contextcheck // as above
 	k.mu.Unlock()
 	select {
 	case <-l.done:

@@ -67,7 +67,7 @@ func New(t testing.TB, migrations fs.FS) *Database {
 	}
 	name := databaseName(d.OwnerURL)
 	t.Cleanup(func() {
-		if err := errors.Join(d.Close(), server.drop(name)); err != nil {
+		if err := errors.Join(d.Close(), server.drop(context.WithoutCancel(t.Context()), name)); err != nil {
 			t.Error("storetest: ", err)
 		}
 	})
@@ -118,14 +118,14 @@ func (p *postgres) create(ctx context.Context, migrations fs.FS) (*Database, err
 	d := &Database{OwnerURL: p.url(name), TenantURL: withDatabase(p.tenantURL, name), PlatformURL: withDatabase(p.platformURL, name)}
 	db, err := store.Open(ctx, store.Config{TenantURL: d.TenantURL, PlatformURL: d.PlatformURL})
 	if err != nil {
-		return nil, errors.Join(err, p.drop(name))
+		return nil, errors.Join(err, p.drop(ctx, name))
 	}
 	d.DB = db
 	return d, nil
 }
 
-func (p *postgres) drop(name string) error {
-	_, err := p.admin.ExecContext(context.Background(), `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`)
+func (p *postgres) drop(ctx context.Context, name string) error {
+	_, err := p.admin.ExecContext(ctx, `DROP DATABASE IF EXISTS `+pq.QuoteIdentifier(name)+` WITH (FORCE)`)
 	return err
 }
 
