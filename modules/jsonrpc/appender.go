@@ -42,6 +42,11 @@ var (
 	marshalerTypes    = []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[json.MarshalerTo](), reflect.TypeFor[encoding.TextAppender]()}
 )
 
+// implementsAny tells whether a type, or a pointer to it, has the methods of one of the interfaces.
+func implementsAny(t reflect.Type, interfaces ...reflect.Type) bool {
+	return slices.ContainsFunc(interfaces, reflect.PointerTo(t).Implements)
+}
+
 func (p planning) appender(t reflect.Type) appender {
 	switch {
 	case t == timeType:
@@ -50,9 +55,9 @@ func (p planning) appender(t reflect.Type) appender {
 		}
 	case t == valueType:
 		return appendValue
-	case slices.ContainsFunc(marshalerTypes, reflect.PointerTo(t).Implements):
+	case implementsAny(t, marshalerTypes...):
 		return appendByLibrary
-	case reflect.PointerTo(t).Implements(textMarshalerType):
+	case implementsAny(t, textMarshalerType):
 		if t.Kind() == reflect.Array { // a UUID and the like, which are never nil
 			return appendMarshaledText
 		}
@@ -168,7 +173,7 @@ func (p planning) members(members []member, t reflect.Type, index []int) ([]memb
 		tag, tagged := sf.Tag.Lookup("json")
 		name, options, _ := strings.Cut(tag, ",")
 		at := append(slices.Clone(index), sf.Index[0])
-		plain := sf.Type.Kind() == reflect.Struct && sf.Type != timeType && !slices.ContainsFunc(append(marshalerTypes, textMarshalerType), reflect.PointerTo(sf.Type).Implements)
+		plain := sf.Type.Kind() == reflect.Struct && !implementsAny(sf.Type, marshalerTypes...) && !implementsAny(sf.Type, textMarshalerType)
 		switch {
 		case tag == "-":
 			continue

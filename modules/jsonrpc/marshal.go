@@ -80,7 +80,7 @@ func appendByLibrary(b []byte, v reflect.Value) ([]byte, error) {
 }
 
 // appendTime appends a time as the wire has it, quoted. RFC 3339 has four digits for the year. It is written out because
-// Time.AppendFormat takes three times as long, and a list may hold a hundred times.
+// a list may hold a hundred times, and Time.AppendFormat is several times slower.
 func appendTime(b []byte, t time.Time) ([]byte, error) {
 	t = t.UTC()
 	year, month, day := t.Date()
@@ -88,23 +88,25 @@ func appendTime(b []byte, t time.Time) ([]byte, error) {
 		return b, fmt.Errorf("the year %d cannot be written", year)
 	}
 	hour, minute, second := t.Clock()
-	b = appendDigits(append(b, '"'), year, 4)
-	b = appendDigits(append(b, '-'), int(month), 2)
-	b = appendDigits(append(b, '-'), day, 2)
-	b = appendDigits(append(b, 'T'), hour, 2)
-	b = appendDigits(append(b, ':'), minute, 2)
-	b = appendDigits(append(b, ':'), second, 2)
-	b = appendDigits(append(b, '.'), t.Nanosecond()/1000, 6)
-	return append(b, 'Z', '"'), nil
+	micro := t.Nanosecond() / 1000
+	const zero = `"0000-00-00T00:00:00.000000Z"`
+	b = append(b, zero...)
+	text := b[len(b)-len(zero):]
+	addPair(text[1:], year/100)
+	addPair(text[3:], year%100)
+	addPair(text[6:], int(month))
+	addPair(text[9:], day)
+	addPair(text[12:], hour)
+	addPair(text[15:], minute)
+	addPair(text[18:], second)
+	addPair(text[21:], micro/10000)
+	addPair(text[23:], micro/100%100)
+	addPair(text[25:], micro%100)
+	return b, nil
 }
 
-func appendDigits(b []byte, n, digits int) []byte {
-	const zeros = "000000"
-	start := len(b)
-	b = append(b, zeros[:digits]...)
-	for i := len(b) - 1; i >= start; i-- {
-		b[i] += byte(n % 10)
-		n /= 10
-	}
-	return b
+// addPair makes the two digits "00" that text begins with those of n.
+func addPair(text []byte, n int) {
+	text[0] += byte(uint8(n) / 10)
+	text[1] += byte(uint8(n) % 10)
 }

@@ -29,12 +29,12 @@ func (s search) fetchApt(ctx context.Context, cache string) error {
 		return err
 	}
 	download := func() error {
-		_, err := quietly(exec.CommandContext(ctx, apt, "-qq", "-y", "--no-install-recommends", "--download-only",
+		err := quietly(exec.CommandContext(ctx, apt, "-qq", "-y", "--no-install-recommends", "--download-only",
 			"-o", "APT::Sandbox::User=root", "-o", "Dir::Cache::archives="+filepath.Join(making, "debs"), "install", "postgresql"))
 		return err
 	}
 	if download() != nil { // the lists may be missing or old
-		if _, err := quietly(exec.CommandContext(ctx, apt, "-qq", "update")); err != nil {
+		if err := quietly(exec.CommandContext(ctx, apt, "-qq", "update")); err != nil {
 			return err
 		}
 		if err := download(); err != nil {
@@ -44,7 +44,7 @@ func (s search) fetchApt(ctx context.Context, cache string) error {
 	packages, _ := filepath.Glob(filepath.Join(making, "debs", "*.deb")) // the pattern is good
 	root := filepath.Join(making, "root")
 	for _, deb := range packages {
-		if _, err := quietly(exec.CommandContext(ctx, "dpkg-deb", "-x", deb, root)); err != nil {
+		if err := quietly(exec.CommandContext(ctx, "dpkg-deb", "-x", deb, root)); err != nil {
 			return err
 		}
 	}

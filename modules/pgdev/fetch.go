@@ -76,7 +76,7 @@ func (s search) fetchNpm(ctx context.Context, cache string) error {
 	cmd.Dir = cache
 	cmd.SysProcAttr = identity{}.command(ctx, npm).SysProcAttr
 	killWithChildren(cmd)
-	if _, err := quietly(cmd); err != nil {
+	if err := quietly(cmd); err != nil {
 		return err
 	}
 	packages, _ := filepath.Glob(filepath.Join(making, "*.tgz")) // the pattern is good

@@ -124,7 +124,7 @@ func (i identity) try(dir string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	_, err := quietly(i.command(ctx, "/bin/sh", "-c", `cd "$1" && [ -w . ]`, "pgdev", dir))
+	err := quietly(i.command(ctx, "/bin/sh", "-c", `cd "$1" && [ -w . ]`, "pgdev", dir))
 	return err
 }
 

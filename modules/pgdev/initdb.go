@@ -62,7 +62,7 @@ func (l launcher) initdb(ctx context.Context, pg installation, who identity, dat
 	cmd := who.command(ctx, filepath.Join(pg.bin, "initdb"), args...)
 	cmd.Env = pg.environ()
 	killWithChildren(cmd)
-	if _, err := quietly(cmd); err != nil {
+	if err := quietly(cmd); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

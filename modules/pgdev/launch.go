@@ -124,7 +124,7 @@ func (l launcher) attempt(ctx context.Context, pg installation, who identity, st
 	if err != nil {
 		return -1, err
 	}
-	port, err := l.freePort()
+	port, err := l.freePort(ctx)
 	if err != nil {
 		return -1, err
 	}
@@ -243,14 +243,15 @@ func (l launcher) explain(err error, offset int64) error {
 }
 
 // freePort prefers the last run's port, so that an address stays good.
-func (l launcher) freePort() (int, error) {
+func (l launcher) freePort(ctx context.Context) (int, error) {
 	last := "0"
 	if u, err := l.readURL(); err == nil {
 		last = u.Port()
 	}
-	lis, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", last))
+	var lc net.ListenConfig
+	lis, err := lc.Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", last))
 	if err != nil {
-		if lis, err = net.Listen("tcp4", "127.0.0.1:0"); err != nil {
+		if lis, err = lc.Listen(ctx, "tcp4", "127.0.0.1:0"); err != nil {
 			return 0, err
 		}
 	}
@@ -287,12 +288,11 @@ func writeNew(path, text string) error {
 }
 
 // quietly runs a command and returns an error with what it said.
-func quietly(cmd *exec.Cmd) ([]byte, error) {
+func quietly(cmd *exec.Cmd) error {
 	var said strings.Builder
 	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		return out, fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, strings.TrimSpace(said.String()))
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(cmd.Path), err, strings.TrimSpace(said.String()))
 	}
-	return out, nil
+	return nil
 }

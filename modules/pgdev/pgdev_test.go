@@ -158,7 +158,7 @@ func query(url, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // of a test
 	var value string
 	err = db.QueryRow(text).Scan(&value)
 	return value, err
