@@ -17,8 +17,8 @@ import (
 
 // appender appends an addressable value of one type as JSON. After an error what it returns is not to be used.
 //
-// Rows of entities are most of what is answered, and an appender that was made for their type writes them in a third of the
-// library's time (BenchmarkMarshal). It writes what the library would: what a type means in JSON is decided there, and
+// Rows of entities are most of what is answered, and an appender that was made for their type writes them in less than
+// half the library's time (BenchmarkMarshal). It writes what the library would: what a type means in JSON is decided there, and
 // every type that is not plain is left to it.
 type appender func(b []byte, v reflect.Value) ([]byte, error)
 
@@ -124,7 +124,7 @@ type member struct {
 	name      string
 	text      string // the name, quoted, with a comma before it and a colon after it
 	append    appender
-	omitZero  bool
+	omitZero  func(reflect.Value) bool // nil: never
 	omitEmpty bool
 }
 
@@ -147,7 +147,7 @@ func (p planning) object(t reflect.Type) appender {
 			for _, index := range m.index {
 				f = f.Field(index)
 			}
-			if m.omitZero && f.IsZero() {
+			if m.omitZero != nil && m.omitZero(f) {
 				continue
 			}
 			start := len(b)
@@ -183,7 +183,7 @@ func (p planning) members(members []member, t reflect.Type, index []int) ([]memb
 				return nil, false
 			}
 			continue
-		case sf.Anonymous, !sf.IsExported() && tagged, strings.ContainsAny(name, `'"\`):
+		case sf.Anonymous, !sf.IsExported() && tagged, strings.ContainsAny(name, `'"\`), sf.Type.Kind() == reflect.Interface && sf.Type.NumMethod() > 0:
 			return nil, false
 		case !sf.IsExported():
 			continue
@@ -198,15 +198,12 @@ func (p planning) members(members []member, t reflect.Type, index []int) ([]memb
 			switch option {
 			case "":
 			case "omitzero":
-				m.omitZero = true
+				m.omitZero = zeroTest(sf.Type)
 			case "omitempty":
 				m.omitEmpty = true
 			default:
 				return nil, false
 			}
-		}
-		if m.omitZero && sf.Type != timeType && hasIsZero(sf.Type) {
-			return nil, false
 		}
 		quoted, err := jsontext.AppendQuote([]byte{','}, name)
 		if err != nil {
@@ -219,9 +216,18 @@ func (p planning) members(members []member, t reflect.Type, index []int) ([]memb
 	return members, true
 }
 
-func hasIsZero(t reflect.Type) bool {
-	_, ok := reflect.PointerTo(t).MethodByName("IsZero")
-	return ok
+// isZeroer is what a type has that says itself which of its values omitzero omits.
+type isZeroer interface{ IsZero() bool }
+
+func zeroTest(t reflect.Type) func(reflect.Value) bool {
+	zeroer := reflect.TypeFor[isZeroer]()
+	switch {
+	case t.Kind() == reflect.Pointer && t.Implements(zeroer):
+		return func(v reflect.Value) bool { return v.IsNil() || v.Interface().(isZeroer).IsZero() }
+	case reflect.PointerTo(t).Implements(zeroer):
+		return func(v reflect.Value) bool { return v.Addr().Interface().(isZeroer).IsZero() }
+	}
+	return reflect.Value.IsZero
 }
 
 // isEmpty tells whether a value is one that omitempty omits.

@@ -26,10 +26,12 @@ type (
 		Uint     uint8             `json:"uint"`
 		Float    float64           `json:"float"`
 		Float32  float32           `json:"float32"`
-		Text     string            `json:"té\"xt\\"`
+		Text     string            `json:"text"`
 		Named    named             `json:"named,omitempty"`
 		MTime    *time.Time        `json:"mtime"`
 		Zero     time.Time         `json:"zero,omitzero"`
+		PZero    *time.Time        `json:"pzero,omitzero"`
+		OddZero  oddZero           `json:"odd_zero,omitzero"`
 		Raw      jsontext.Value    `json:"raw"`
 		RawZero  jsontext.Value    `json:"raw_zero,omitzero"`
 		UUID     uuid.UUID         `json:"uuid"`
@@ -48,8 +50,9 @@ type (
 		Tree     *tree             `json:"tree,omitzero"`
 		Untagged bool
 	}
-	named string
-	inner struct {
+	named   string
+	oddZero int
+	inner   struct {
 		A int  `json:"a,omitzero"`
 		B *int `json:"b,omitempty"`
 	}
@@ -58,6 +61,8 @@ type (
 		Children []tree    `json:"children"`
 	}
 )
+
+func (z *oddZero) IsZero() bool { return *z == 1 }
 
 func drawVariety(t *rapid.T) variety {
 	at := rapid.Custom(func(t *rapid.T) time.Time {
@@ -79,6 +84,11 @@ func drawVariety(t *rapid.T) variety {
 		Strings: rapid.SliceOf(rapid.Ptr(text, true)).Draw(t, "strings"), Map: rapid.MapOf(text, in).Draw(t, "map"),
 		ByTime: map[time.Time]int{at.Draw(t, "key"): 1}, Inner: in.Draw(t, "inner"), Untagged: rapid.Bool().Draw(t, "untagged"),
 		Any: rapid.SampledFrom([]any{nil, 1, "x", map[string]any{"b": time.Unix(0, 0), "a": []any{1.5}}, []int(nil)}).Draw(t, "any"),
+	}
+	v.OddZero = oddZero(number.Draw(t, "odd_zero"))
+	if rapid.Bool().Draw(t, "zeros") {
+		zero := time.Time{}.In(time.FixedZone("", 3600))
+		v.Zero, v.PZero = zero, &zero
 	}
 	if rapid.Bool().Draw(t, "pointers") {
 		v.PUUID, v.Zero, v.Addr = &v.UUID, at.Draw(t, "zero"), netip.IPv6Unspecified()
