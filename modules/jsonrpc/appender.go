@@ -39,7 +39,9 @@ type planning map[reflect.Type]bool
 
 var (
 	textMarshalerType = reflect.TypeFor[encoding.TextMarshaler]()
-	marshalerTypes    = []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[json.MarshalerTo](), reflect.TypeFor[encoding.TextAppender]()}
+	marshalerTypes    = []reflect.Type{
+		reflect.TypeFor[json.Marshaler](), reflect.TypeFor[json.MarshalerTo](), reflect.TypeFor[encoding.TextAppender](),
+	}
 )
 
 // implementsAny tells whether a type, or a pointer to it, has the methods of one of the interfaces.
@@ -173,7 +175,8 @@ func (p planning) members(members []member, t reflect.Type, index []int) ([]memb
 		tag, tagged := sf.Tag.Lookup("json")
 		name, options, _ := strings.Cut(tag, ",")
 		at := append(slices.Clone(index), sf.Index[0])
-		plain := sf.Type.Kind() == reflect.Struct && !implementsAny(sf.Type, marshalerTypes...) && !implementsAny(sf.Type, textMarshalerType)
+		plain := sf.Type.Kind() == reflect.Struct &&
+			!implementsAny(sf.Type, marshalerTypes...) && !implementsAny(sf.Type, textMarshalerType)
 		switch {
 		case tag == "-":
 			continue
@@ -183,7 +186,8 @@ func (p planning) members(members []member, t reflect.Type, index []int) ([]memb
 				return nil, false
 			}
 			continue
-		case sf.Anonymous, !sf.IsExported() && tagged, strings.ContainsAny(name, `'"\`), sf.Type.Kind() == reflect.Interface && sf.Type.NumMethod() > 0:
+		case sf.Anonymous, !sf.IsExported() && tagged, strings.ContainsAny(name, `'"\`),
+			sf.Type.Kind() == reflect.Interface && sf.Type.NumMethod() > 0:
 			return nil, false
 		case !sf.IsExported():
 			continue

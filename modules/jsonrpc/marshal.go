@@ -107,6 +107,6 @@ func appendTime(b []byte, t time.Time) ([]byte, error) {
 
 // addPair makes the two digits "00" that text begins with those of n.
 func addPair(text []byte, n int) {
-	text[0] += byte(uint8(n) / 10)
-	text[1] += byte(uint8(n) % 10)
+	text[0] += uint8(n) / 10
+	text[1] += uint8(n) % 10
 }

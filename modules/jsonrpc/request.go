@@ -171,7 +171,7 @@ func (r *reader) request() (request, error) {
 
 func (r *reader) end() error {
 	_, err := r.ReadToken()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err == nil {

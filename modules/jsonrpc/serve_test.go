@@ -233,6 +233,9 @@ func TestOnlyTheLogHasCauses(t *testing.T) {
 	jsonrpc.Handle(m, "unavailable", func(context.Context, none) (none, error) {
 		return none{}, apperr.Wrap(apperr.Unavailable, "The database cannot be reached", errSecret)
 	})
+	jsonrpc.Handle(m, "unencodable_data", func(context.Context, none) (none, error) {
+		return none{}, apperr.New(apperr.Conflict, "It has changed").With("current", bomb{})
+	})
 	for _, c := range []struct {
 		method string
 		kind   apperr.Kind
@@ -248,6 +251,7 @@ func TestOnlyTheLogHasCauses(t *testing.T) {
 		{"unencodable", apperr.Internal, zap.ErrorLevel, "cannot be encoded", false},
 		{"boom", apperr.Internal, zap.ErrorLevel, "panic: boom", true},
 		{"panics_encoding", apperr.Internal, zap.ErrorLevel, "panic: in a marshaler", true},
+		{"unencodable_data", apperr.Conflict, zap.ErrorLevel, "the data of an error cannot be encoded", true},
 		{"panics_with_a_kind", apperr.Internal, zap.ErrorLevel, "panic: NOT_FOUND", true},
 	} {
 		reply := m.Serve(t.Context(), requestID, fmt.Appendf(nil, `{"id":1,"method":%q}`, c.method))

@@ -74,7 +74,9 @@ var (
 	timeType            = reflect.TypeFor[time.Time]()
 	valueType           = reflect.TypeFor[jsontext.Value]()
 	textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
-	unmarshalerTypes    = []reflect.Type{textUnmarshalerType, reflect.TypeFor[json.Unmarshaler](), reflect.TypeFor[json.UnmarshalerFrom]()}
+	unmarshalerTypes    = []reflect.Type{
+		textUnmarshalerType, reflect.TypeFor[json.Unmarshaler](), reflect.TypeFor[json.UnmarshalerFrom](),
+	}
 )
 
 // ownForm tells whether a type says itself how it is decoded.
