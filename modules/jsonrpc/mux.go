@@ -12,8 +12,7 @@
 //     get, and values of the wrong type are INVALID_PARAMS, with a path and a reason for each ([Handle]).
 //   - Duplicate names at any depth, invalid UTF-8, escapes of lone surrogates, data after the value and nesting deeper than
 //     [Options.MaxDepth] make the whole body a PARSE_ERROR: nothing of it runs.
-//   - The calls of a batch run one after another and are answered in their order. [Mux.ServeAtomic] makes them stand or fall
-//     together.
+//   - The calls of a batch run one after another and are answered in their order.
 package jsonrpc
 
 import (

@@ -59,50 +59,7 @@ func (m *Mux) Serve(ctx context.Context, requestID string, body []byte) Reply {
 	return a.reply()
 }
 
-// ServeAtomic is Serve for calls of which all are kept or none. It runs them inside a function that in calls, once or, to
-// try again, several times; in undoes what they did if that function returns an error, which is the first failing call's,
-// and otherwise keeps it.
-//
-// After a failure every other call is answered with ABORTED, also those that ran. An error of in itself, such as a commit
-// that failed, is the answer to every call. Results are encoded when in has returned, so a result may hold what is only
-// known then; Options.MaxAnswer is not looked at, since nothing can be left out any more.
-func (m *Mux) ServeAtomic(ctx context.Context, requestID string, body []byte,
-	in func(ctx context.Context, calls func(ctx context.Context) error) error,
-) Reply {
-	requests, batch, err := parse(body, m.options.MaxBatch, m.options.MaxDepth)
-	if err != nil {
-		return refused(requestID, err)
-	}
-	outcomes := make([]outcome, len(requests))
-	failed := -1
-	err = in(ctx, func(ctx context.Context) error {
-		failed = -1
-		for i := range requests {
-			outcomes[i] = m.run(ctx, &requests[i])
-			if err := outcomes[i].err; err != nil {
-				failed = i
-				return err
-			}
-		}
-		return nil
-	})
-	a := newAnswer(m, requestID, batch, len(requests))
-	for i := range requests {
-		switch {
-		case failed >= 0 && i != failed:
-			outcomes[i].err = errOtherFailed
-		case failed < 0 && err != nil:
-			outcomes[i].err = err
-		}
-		a.add(&requests[i], outcomes[i])
-	}
-	return a.reply()
-}
-
-var (
-	errAnswerSize  = apperr.New(apperr.Aborted, "The answer to the calls before this one is too large; it did not run")
-	errOtherFailed = apperr.New(apperr.Aborted, "Another call of the batch failed; nothing is kept")
-)
+var errAnswerSize = apperr.New(apperr.Aborted, "The answer to the calls before this one is too large; it did not run")
 
 // run runs a call. Its panic is its error.
 func (m *Mux) run(ctx context.Context, r *request) (o outcome) {

@@ -3,7 +3,6 @@ package jsonrpc_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -288,32 +287,5 @@ func TestTheBodyMayBeUsedAgain(t *testing.T) {
 	copy(body, bytes.Repeat([]byte("x"), len(body)))
 	if string(kept.Value) != `{"a":[1,2]}` {
 		t.Errorf("%s", kept.Value)
-	}
-}
-
-func TestAtomic(t *testing.T) {
-	m := newMux(jsonrpc.Options{})
-	errCommit := apperr.New(apperr.Unavailable, "The database cannot be reached")
-	for _, c := range []struct {
-		body, want string
-		commit     error
-	}{
-		{`[{"id":1,"method":"ping"},{"id":2,"method":"ping"}]`, `[1 "pong", 2 "pong"]`, nil},
-		{`{"id":1,"method":"ping"}`, `1 "pong"`, nil},
-		{`[{"id":1,"method":"ping"},{"id":2,"method":"conflict"},{"id":3,"method":"boom"}]`, `[1 ABORTED, 2 CONFLICT, 3 ABORTED]`, nil},
-		{`[{"id":1,"method":"ping"},{"method":"conflict"}]`, `[1 ABORTED]`, nil},
-		{`[{"id":1,"method":"ping"},2]`, `[1 ABORTED, null INVALID_REQUEST]`, nil},
-		{`[{"id":1,"method":"ping"},{"id":2,"method":"ping"}]`, `[1 UNAVAILABLE, 2 UNAVAILABLE]`, errCommit},
-		{`[{"id":1,"method":"ping"}`, `null PARSE_ERROR`, nil},
-	} {
-		got := summarize(read(t, m.ServeAtomic(t.Context(), requestID, []byte(c.body), func(ctx context.Context, calls func(context.Context) error) error {
-			if err := errors.Join(calls(ctx), calls(ctx)); err != nil { // the second time is a retry
-				return err
-			}
-			return c.commit
-		})))
-		if got != c.want {
-			t.Errorf("%s: %s, want %s", c.body, got, c.want)
-		}
 	}
 }

@@ -36,11 +36,14 @@ func Main(m *testing.M) { storetest.Main(m) }
 // Password is the one of every demo user.
 const Password = "welcome"
 
+// LegacyKey is the key of passwords with the old scheme.
+var LegacyKey = testKey("legacy passwords")
+
 // New returns a Server.
 func New(t testing.TB) *Server {
 	t.Helper()
 	db := storetest.New(t, sqlscripts.Migrations())
-	passwords, err := auth.NewPasswords(testKey("passwords"), nil)
+	passwords, err := auth.NewPasswords(testKey("passwords"), LegacyKey)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +67,7 @@ func New(t testing.TB) *Server {
 // Over returns another Server on the same database, as another node would be.
 func Over(t testing.TB, db *storetest.Database) *Server {
 	t.Helper()
-	passwords, err := auth.NewPasswords(testKey("passwords"), nil)
+	passwords, err := auth.NewPasswords(testKey("passwords"), LegacyKey)
 	if err != nil {
 		t.Fatal(err)
 	}

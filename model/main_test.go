@@ -1,0 +1,9 @@
+package model_test
+
+import (
+	"testing"
+
+	"rowcall/rpc/rpctest"
+)
+
+func TestMain(m *testing.M) { rpctest.Main(m) }
