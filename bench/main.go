@@ -38,6 +38,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 5, "how often each contender runs")
 	each := flags.Duration("for", 4*time.Second, "how long each run takes")
+	only := flags.String("only", "", "run this workload only: list_tasks or create_task")
 	profile := flags.String("profile", "", "write a CPU profile of Rowcall's server to this file")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -48,6 +49,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer b.tearDown()
 	for _, w := range workloads {
+		if *only != "" && *only != w.name {
+			continue
+		}
 		if err := b.compare(ctx, w, *rounds, *each); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}

@@ -14,25 +14,30 @@ import (
 // ByToken returns the actor of an access token; UNAUTHENTICATED if the token or its session does not hold.
 func (a *Authn) ByToken(ctx context.Context, token string) (*auth.Actor, error) {
 	now := auth.RequestFrom(ctx).Now()
-	claims, err := a.tokens.ParseAccess(token, now)
-	if err != nil {
-		return nil, err
-	}
-	id := claims.Session.String()
-	c, err := a.known.get(ctx, id, now, func() (*credential, error) {
-		var held []session
-		if err := a.db.Platform(ctx).Select(&held, sessionSQL, now, id); err != nil {
-			return nil, err
-		}
-		if len(held) == 0 {
-			return nil, auth.Denied(errEnded)
-		}
-		return &credential{actor: held[0].actor(auth.ScopeAdmin), expiresAt: held[0].ExpiresAt}, nil
-	})
+	c, err := a.known.get(ctx, token, now, func() (*credential, error) { return a.loadSession(ctx, token, now) })
 	if err != nil {
 		return nil, err
 	}
 	return c.actor, nil
+}
+
+func (a *Authn) loadSession(ctx context.Context, token string, now time.Time) (*credential, error) {
+	claims, err := a.tokens.ParseAccess(token, now)
+	if err != nil {
+		return nil, err
+	}
+	var held []session
+	if err := a.db.Platform(ctx).Select(&held, sessionSQL, now, claims.Session.String()); err != nil {
+		return nil, err
+	}
+	if len(held) == 0 {
+		return nil, auth.Denied(errEnded)
+	}
+	expiresAt := claims.ExpiresAt
+	if held[0].ExpiresAt.Before(expiresAt) {
+		expiresAt = held[0].ExpiresAt
+	}
+	return &credential{actor: held[0].actor(auth.ScopeAdmin), expiresAt: expiresAt}, nil
 }
 
 // heldKey is an API key in the place of a session.

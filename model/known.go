@@ -20,7 +20,7 @@ type known struct {
 	db *store.DB
 
 	mu       sync.Mutex
-	actors   map[string]*credential
+	actors   map[string]*credential // by an access token, or by an API key's hash
 	byUser   map[int64]map[string]bool
 	changes  int64 // counts looks that found something, so that what was loaded before one is not remembered after it
 	position int64 // of the last auth_change seen; 0: none yet
@@ -28,8 +28,8 @@ type known struct {
 	running, next *look
 }
 
-// maxKnown bounds the memory, at about 500 bytes each.
-const maxKnown = 100_000
+// maxKnown bounds the memory, at about a kilobyte each.
+const maxKnown = 50_000
 
 // lookTimeout ends a look at a database that does not answer.
 const lookTimeout = 5 * time.Second
