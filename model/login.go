@@ -2,6 +2,8 @@ package model
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -18,10 +20,9 @@ import (
 // Failed logins are counted over loginWindow. Once an account or an address has as many as its limit, every login of it is
 // refused, a right password's too, until the oldest of them has left the window.
 const (
-	loginWindow    = 15 * time.Minute
-	accountLimit   = 10
-	addressLimit   = 50
-	maxSubjectName = 200 // of what is kept of a name that was tried
+	loginWindow  = 15 * time.Minute
+	accountLimit = 10
+	addressLimit = 50
 )
 
 // Credentials are what a login gives.
@@ -157,17 +158,21 @@ func (a *Authn) ChangePassword(ctx context.Context, actor *auth.Actor, old, fres
 	return err
 }
 
-func accountSubject(name string) string { return "account:" + storable(name) }
+// accountSubject names an account that failed, whether it exists or not. A long name is kept as its hash.
+func accountSubject(name string) string {
+	const most = 200
+	if name = storable(name); len(name) > most {
+		sum := sha256.Sum256([]byte(name))
+		name = hex.EncodeToString(sum[:])
+	}
+	return "account:" + name
+}
 
 func addressSubject(ctx context.Context) string { return "address:" + auth.RequestFrom(ctx).Address }
 
 // storable makes of what somebody typed a text that Postgres can compare and keep.
 func storable(s string) string {
-	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-	if len(s) > maxSubjectName {
-		s = strings.ToValidUTF8(s[:maxSubjectName], "")
-	}
-	return s
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // checkAttempts returns RATE_LIMITED if the account or the address has failed too often.

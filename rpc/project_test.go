@@ -15,7 +15,7 @@ func TestProject(t *testing.T) {
 		New:    func(n int) rpctest.Row { return rpctest.Row{"name": rpctest.Name("project", n)} },
 		Change: rpctest.Row{"name": "another name"},
 		Wrong:  map[string]any{"name": 5, "owner_id": "x"},
-		Rules:  map[string]any{"name": strings.Repeat("é", 101)},
+		Rules:  map[string]any{"name": strings.Repeat("é", 101), "owner_id": 0},
 	})
 }
 

@@ -23,7 +23,7 @@ func TestTask(t *testing.T) {
 		},
 		Change: rpctest.Row{"title": "another title", "done": true, "due": nil, "meta": map[string]any{}},
 		Wrong:  map[string]any{"title": 5, "done": "yes", "due": "tomorrow"},
-		Rules:  map[string]any{"title": strings.Repeat("é", 201), "meta": []any{1}},
+		Rules:  map[string]any{"title": strings.Repeat("é", 201), "meta": []any{1}, "project_id": 0},
 	})
 }
 
@@ -51,6 +51,9 @@ func TestTaskFields(t *testing.T) {
 		if made := create(rpctest.Row{"title": "t", "due": given}); made["due"] != kept {
 			t.Errorf("due %s is kept as %v", given, made["due"])
 		}
+	}
+	for _, beyond := range []string{"9999-12-31T23:59:59-00:01", "0001-01-01T00:00:00+00:01", "0000-01-01T00:00:00Z", "2026-01-02t03:04:05z", "2026-01-02T3:04:05Z"} {
+		c.FailsAt(apperr.InvalidParams, "params.data.due", "create_task", rpctest.Row{"data": rpctest.Row{"project_id": project, "title": "t", "due": beyond}})
 	}
 	c.FailsAt(apperr.InvalidParams, "params.data.project_id", "update_task",
 		rpctest.Row{"id": made["id"], "data": rpctest.Row{"project_id": project}})

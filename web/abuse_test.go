@@ -15,6 +15,8 @@ import (
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/store/storetest"
+	"rowcall/rpc/rpctest"
+	"rowcall/web"
 )
 
 // A thousand requests that no honest client sends, several hundred of them at once. Afterwards the server serves, and its
@@ -275,17 +277,41 @@ func TestStop(t *testing.T) {
 		return err == nil && n == 1
 	})
 	s.stop()
-	until(t, func() bool {
-		c, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err != nil
-	})
+	until(t, func() bool { return s.send("GET", "/readyz", "").status == http.StatusServiceUnavailable })
+	if a := s.post("/api/rpc", list, bearer(token)...); a.status != http.StatusServiceUnavailable || a.kind() != apperr.Unavailable {
+		t.Errorf("another call meanwhile: %d %s", a.status, a.body)
+	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	if a := <-answers; a.status != http.StatusOK || a.kind() != "" {
+		t.Errorf("the running call: %d %s", a.status, a.body)
+	}
+}
+
+// A call that does not end is cancelled, and answered all the same.
+func TestStopIsBounded(t *testing.T) {
+	t.Parallel()
+	s := serve(t, rpctest.New(t), func(cfg *web.Config) { cfg.StopTimeout = 100 * time.Millisecond })
+	token := s.login("demo1").Token
+	tx, err := s.DB.Owner(t).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // of a test
+	if _, err := tx.ExecContext(t.Context(), `LOCK TABLE task IN ACCESS EXCLUSIVE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan answer, 1)
+	go func() { answers <- s.post("/api/rpc", list, bearer(token)...) }()
+	until(t, func() bool {
+		var n int
+		err := tx.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n)
+		return err == nil && n == 1
+	})
+	s.stop()
+	if a := <-answers; a.kind() != apperr.Aborted {
 		t.Errorf("the running call: %d %s", a.status, a.body)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/rpc/rpctest"
 )
 
@@ -65,6 +66,31 @@ func TestRefusedLoginsAreAlike(t *testing.T) {
 	for _, body := range []string{`{`, `{"username":"demo1"}`, `{"username":1,"pwd":"x"}`, `{"username":"demo1","pwd":"x","more":1}`, `[]`, `null`, `{"pwd":"a","pwd":"b","username":"x"}`} {
 		if a := s.post("/api/login", body); a.status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", body, a.status, a.body)
+		}
+	}
+}
+
+func TestLongNamesCanLogIn(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	name := strings.Repeat("😀", 100)
+	s.DB.Exec(t, `UPDATE account SET username = '`+name+`' WHERE username = 'demo1'`)
+	s.login(name)
+	if a := s.post("/api/login", `{"username":"`+name+`","pwd":"wrong"}`); a.status != http.StatusUnauthorized {
+		t.Errorf("with a wrong password: %d %s", a.status, a.body)
+	}
+}
+
+// A token lives as long as it says, and no longer, also where a node knows it already.
+func TestTokensExpireOnTime(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	g := s.login("demo1")
+	for offset, want := range map[time.Duration]apperr.Kind{-time.Second: "", 0: apperr.Unauthenticated, time.Hour: apperr.Unauthenticated} {
+		ctx := auth.WithRequest(t.Context(), &auth.Request{Now: func() time.Time { return g.ExpiresAt.Add(offset) }})
+		_, err := s.Authn.ByToken(ctx, g.Token)
+		if (want == "") != (err == nil) || (err != nil && apperr.From(err).Kind != want) {
+			t.Errorf("%v after its end: %v", offset, err)
 		}
 	}
 }

@@ -18,6 +18,11 @@ func (s *Server) rpc(c *gin.Context) {
 		refuse(c, http.StatusUnsupportedMediaType, errContentType)
 		return
 	}
+	if c.GetHeader("Rowcall-Atomic") == "true" {
+		// Running such a batch as if the header were not there would keep half of it.
+		refuse(c, http.StatusBadRequest, apperr.New(apperr.InvalidRequest, "Rowcall-Atomic is not supported yet"))
+		return
+	}
 	actor, err := s.authenticate(c)
 	if err != nil {
 		refuseAs(c, err)
@@ -49,16 +54,25 @@ func isJSON(contentType string) bool {
 	return err == nil && t == "application/json"
 }
 
+// maxDrained is how much more than maxBody is read of a body that is too large. A client that is still sending when the
+// connection is closed does not get to see the answer.
+const maxDrained = 32 << 20
+
 // readBody reads a request's body; when it cannot, it has answered and returns false.
 func readBody(c *gin.Context) ([]byte, bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
-	if err == nil {
-		return body, true
-	}
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		refuse(c, http.StatusRequestEntityTooLarge, apperr.New(apperr.InvalidRequest, "The body is larger than 1 MiB"))
-	} else {
+	r := c.Request
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	switch {
+	case err != nil:
 		refuse(c, http.StatusBadRequest, apperr.Wrap(apperr.InvalidRequest, "The body could not be read", err))
+	case len(body) > maxBody:
+		if r.Header.Get("Expect") == "" {
+			_, _ = io.CopyN(io.Discard, r.Body, maxDrained) // what becomes of the rest does not matter
+		}
+		c.Header("Connection", "close")
+		refuse(c, http.StatusRequestEntityTooLarge, apperr.New(apperr.InvalidRequest, "The body is larger than 1 MiB"))
+	default:
+		return body, true
 	}
 	return nil, false
 }

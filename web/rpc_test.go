@@ -43,6 +43,9 @@ func TestStatuses(t *testing.T) {
 		"another content type":    {"POST", "/api/rpc", list, with("Content-Type", "text/plain"), 415, apperr.InvalidRequest},
 		"no content type":         {"POST", "/api/rpc", list, with("Content-Type", ""), 415, apperr.InvalidRequest},
 		"a large body":            {"POST", "/api/rpc", `"` + strings.Repeat("x", 1<<20) + `"`, token, 413, apperr.InvalidRequest},
+		"atomic, not yet":         {"POST", "/api/rpc", `[` + list + `]`, with("Rowcall-Atomic", "true"), 400, apperr.InvalidRequest},
+		"a very large body":       {"POST", "/api/rpc", `"` + strings.Repeat("x", 16<<20) + `"`, token, 413, apperr.InvalidRequest},
+		"a trailing slash":        {"POST", "/api/rpc/", list, token, 404, apperr.NotFound},
 		"another path":            {"POST", "/api/nonsense", list, token, 404, apperr.NotFound},
 	} {
 		a := s.send(c.method, c.path, c.body, c.headers...)

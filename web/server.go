@@ -7,7 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -41,8 +41,8 @@ type Config struct {
 // Server serves HTTP. Make one with New.
 type Server struct {
 	Config
-	handler  http.Handler
-	draining atomic.Bool
+	handler http.Handler
+	running running
 }
 
 // New returns a Server; an error if a trusted proxy is not a CIDR.
@@ -51,6 +51,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{Config: cfg}
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
+	r.RedirectTrailingSlash = false // another path is another path
 	if err := r.SetTrustedProxies(cfg.TrustedProxies); err != nil {
 		return nil, err
 	}
@@ -61,12 +62,14 @@ func New(cfg Config) (*Server, error) {
 	r.NoMethod(func(c *gin.Context) {
 		refuse(c, http.StatusMethodNotAllowed, apperr.New(apperr.InvalidRequest, "This path does not take "+c.Request.Method))
 	})
-	r.POST("/api/rpc", s.rpc)
-	r.POST("/api/login", s.login)
-	r.POST("/api/refresh", s.refresh)
-	r.POST("/api/logoff", s.logoff)
-	r.GET("/healthz", s.health)
-	r.GET("/readyz", s.ready)
+	api := r.Group("/api", s.admit)
+	api.POST("/rpc", s.rpc)
+	api.POST("/login", s.login)
+	api.POST("/refresh", s.refresh)
+	api.POST("/logoff", s.logoff)
+	probe := []string{http.MethodGet, http.MethodHead}
+	r.Match(probe, "/healthz", s.health)
+	r.Match(probe, "/readyz", s.ready)
 	s.handler = r
 	return s, nil
 }
@@ -74,19 +77,20 @@ func New(cfg Config) (*Server, error) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Serve serves on l until ctx ends. Then it is no longer ready, takes no new connections, and lets running calls finish
-// for StopTimeout, after which they are cancelled. It returns nil after such a stop.
+// Serve serves on l until ctx ends. Then it is no longer ready and refuses further calls, while the running ones may go on for
+// StopTimeout, after which they are cancelled. It returns nil after such a stop.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	calls, cancelCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelCalls()
 	hs := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          zap.NewStdLog(s.Log.WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
-		BaseContext:       func(net.Listener) context.Context { return calls },
+		Handler:                      s,
+		ReadHeaderTimeout:            readHeaderTimeout,
+		ReadTimeout:                  readTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeader,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     zap.NewStdLog(s.Log.WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
+		BaseContext:                  func(net.Listener) context.Context { return calls },
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- hs.Serve(l) }()
@@ -95,19 +99,84 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
-	s.draining.Store(true)
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.StopTimeout)
+	// Until the calls are done, the listener stays open for whoever asks whether this server is ready.
+	if !s.drain() {
+		s.Log.Warn("calls are still running at the end of the stop timeout and are cancelled")
+		cancelCalls()
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
 	defer cancel()
 	err := hs.Shutdown(bounded)
-	if errors.Is(err, context.DeadlineExceeded) {
-		s.Log.Warn("calls were still running at the end of the stop timeout and are cancelled")
-		cancelCalls()
+	if err != nil {
 		err = hs.Close()
 	}
 	if serveErr := <-failed; !errors.Is(serveErr, http.ErrServerClosed) {
 		err = errors.Join(err, serveErr)
 	}
 	return err
+}
+
+// lastAnswers is how long connections may take at the end to send what has been answered.
+const lastAnswers = time.Second
+
+// running counts the API's requests, and knows whether further ones are admitted.
+type running struct {
+	mu       sync.Mutex
+	n        int
+	draining bool
+	idle     chan struct{} // closed when n is 0 after draining began
+}
+
+// admit refuses requests of the API once the server drains, and counts the others.
+func (s *Server) admit(c *gin.Context) {
+	if !s.running.begin() {
+		c.Header("Connection", "close")
+		refuse(c, http.StatusServiceUnavailable, apperr.New(apperr.Unavailable, "The server is stopping"))
+		return
+	}
+	defer s.running.end()
+	c.Next()
+}
+
+func (r *running) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.draining {
+		r.n++
+	}
+	return !r.draining
+}
+
+func (r *running) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.n--; r.n == 0 && r.draining {
+		close(r.idle)
+	}
+}
+
+func (r *running) isDraining() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.draining
+}
+
+// drain admits no more requests and returns true when the running ones are done, false if that takes longer than
+// StopTimeout.
+func (s *Server) drain() bool {
+	r := &s.running
+	r.mu.Lock()
+	r.draining, r.idle = true, make(chan struct{})
+	if r.n == 0 {
+		close(r.idle)
+	}
+	r.mu.Unlock()
+	select {
+	case <-r.idle:
+		return true
+	case <-time.After(s.StopTimeout):
+		return false
+	}
 }
 
 // health tells that the process is up, without any I/O.
@@ -118,7 +187,7 @@ const readyTimeout = 2 * time.Second
 
 // ready tells whether requests should be sent here.
 func (s *Server) ready(c *gin.Context) {
-	if s.draining.Load() {
+	if s.running.isDraining() {
 		c.JSON(http.StatusServiceUnavailable, gin.H{"status": "draining"})
 		return
 	}

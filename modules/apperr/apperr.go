@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,7 +103,19 @@ func Validation(issues ...Issue) *Error {
 	return withIssues(ValidationFailed, "Validation failed", issues)
 }
 
+// Bounds of what an error repeats of a client's words: a body of a megabyte may have a fault in every byte.
+const (
+	maxIssues = 20
+	maxPath   = 256
+)
+
 func withIssues(kind Kind, message string, issues []Issue) *Error {
+	issues = slices.Clone(issues[:min(len(issues), maxIssues)])
+	for i := range issues {
+		if path := issues[i].Path; len(path) > maxPath {
+			issues[i].Path = strings.ToValidUTF8(path[:maxPath], "") + "…"
+		}
+	}
 	if len(issues) > 0 {
 		message += ": " + strings.TrimSpace(issues[0].Path+" "+issues[0].Reason)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"rowcall/modules/apperr"
 )
@@ -61,5 +63,22 @@ func TestWithLeavesTheOriginalAlone(t *testing.T) {
 	}
 	if l := apperr.Limited("wait", 1500*time.Millisecond); l.Data["retry_after_ms"] != int64(1500) {
 		t.Fatalf("%v", l.Data)
+	}
+}
+
+func TestIssuesAreBounded(t *testing.T) {
+	issues := make([]apperr.Issue, 1000)
+	for i := range issues {
+		issues[i] = apperr.Issue{Path: strings.Repeat("é", 100_000), Reason: "is odd"}
+	}
+	err := apperr.From(apperr.Under("params", apperr.Invalid(issues...)))
+	if n := len(err.Issues()); n != 20 {
+		t.Errorf("%d issues", n)
+	}
+	if path := err.Issues()[0].Path; len(path) > 300 || !utf8.ValidString(path) || len(err.Message) > 400 {
+		t.Errorf("a path of %d bytes, a message of %d", len(path), len(err.Message))
+	}
+	if len(issues[0].Path) != 200_000 {
+		t.Error("the caller's issues were changed")
 	}
 }

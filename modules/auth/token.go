@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ type AccessClaims struct {
 	User      int64
 	Tenant    uuid.UUID
 	Session   uuid.UUID
-	ExpiresAt time.Time // to the second; set by ParseAccess and ignored by Access
+	ExpiresAt time.Time // set by ParseAccess and ignored by Access
 }
 
 // RefreshClaims say which turn of which session a refresh token is for.
@@ -60,9 +61,9 @@ func NewTokens(key Key, ttl time.Duration) *Tokens {
 
 // Access returns an access token and when it expires.
 func (t *Tokens) Access(c AccessClaims, now time.Time) (token string, expiresAt time.Time, err error) {
-	expiresAt = now.Add(t.ttl).Truncate(time.Second)
+	expiresAt = now.Add(t.ttl).Truncate(time.Microsecond)
 	token, err = sign(t.access, &claims{
-		Issuer: issuer, Type: typAccess, IssuedAt: now.Unix(), ExpiresAt: expiresAt.Unix(),
+		Issuer: issuer, Type: typAccess, IssuedAt: now.Unix(), ExpiresAt: numericDate(expiresAt),
 		Subject: strconv.FormatInt(c.User, 10), Tenant: c.Tenant, Session: c.Session,
 	})
 	return token, expiresAt, err
@@ -79,13 +80,13 @@ func (t *Tokens) ParseAccess(token string, now time.Time) (AccessClaims, error) 
 	if err != nil || user <= 0 || c.Tenant == uuid.Nil {
 		return AccessClaims{}, Denied(errClaims)
 	}
-	return AccessClaims{User: user, Tenant: c.Tenant, Session: c.Session, ExpiresAt: time.Unix(c.ExpiresAt, 0).UTC()}, nil
+	return AccessClaims{User: user, Tenant: c.Tenant, Session: c.Session, ExpiresAt: c.expiresAt().UTC()}, nil
 }
 
 // Refresh returns a refresh token that expires with its session.
 func (t *Tokens) Refresh(c RefreshClaims, now, expiresAt time.Time) (string, error) {
 	return sign(t.refresh, &claims{
-		Issuer: issuer, Type: typRefresh, IssuedAt: now.Unix(), ExpiresAt: expiresAt.Unix(),
+		Issuer: issuer, Type: typRefresh, IssuedAt: now.Unix(), ExpiresAt: numericDate(expiresAt),
 		Session: c.Session, Generation: c.Generation,
 	})
 }
@@ -156,23 +157,28 @@ func sign(key []byte, c *claims) (string, error) {
 	return text + "." + base64url.EncodeToString(signature), nil
 }
 
-// claims are those of both kinds of tokens, each with its own omitted ones. Times are in seconds since 1970.
+// claims are those of both kinds of tokens, each with its own omitted ones. Times are in seconds since 1970, when a token
+// expires to the microsecond (RFC 7519, section 2, "NumericDate").
 type claims struct {
 	Issuer     string    `json:"iss"`
 	Type       string    `json:"typ"`
 	IssuedAt   int64     `json:"iat"`
-	ExpiresAt  int64     `json:"exp"`
+	ExpiresAt  float64   `json:"exp"`
 	Session    uuid.UUID `json:"sid"`
 	Subject    string    `json:"sub,omitzero"`
 	Tenant     uuid.UUID `json:"tid,omitzero"`
 	Generation int64     `json:"gen,omitzero"`
 }
 
+func numericDate(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+
+func (c *claims) expiresAt() time.Time { return time.UnixMicro(int64(math.Round(c.ExpiresAt * 1e6))) }
+
 func (c *claims) check(typ string, now time.Time) error {
 	if c.Issuer != issuer || c.Type != typ || c.IssuedAt == 0 || c.ExpiresAt == 0 || c.Session == uuid.Nil {
 		return errClaims
 	}
-	if expiresAt := time.Unix(c.ExpiresAt, 0); !now.Before(expiresAt) {
+	if expiresAt := c.expiresAt(); !now.Before(expiresAt) {
 		return fmt.Errorf("%w at %v", errExpired, expiresAt.UTC())
 	}
 	return nil

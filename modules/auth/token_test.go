@@ -54,10 +54,10 @@ func TestTokensExpire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := testNow.Add(15 * time.Minute).Truncate(time.Second); !expiresAt.Equal(want) {
+	if want := testNow.Add(15 * time.Minute).Truncate(time.Microsecond); !expiresAt.Equal(want) {
 		t.Errorf("expires at %v, not %v", expiresAt, want)
 	}
-	if _, err := testTokens.ParseAccess(token, expiresAt.Add(-time.Nanosecond)); err != nil {
+	if _, err := testTokens.ParseAccess(token, expiresAt.Add(-time.Microsecond)); err != nil {
 		t.Error(err)
 	}
 	_, err = testTokens.ParseAccess(token, expiresAt)
@@ -122,7 +122,6 @@ func TestParseAccessRefuses(t *testing.T) {
 		"a negative user":  signed(t, hs256, testTokens.access, with("sub", "-1")),
 		"a user's name":    signed(t, hs256, testTokens.access, with("sub", "demo1")),
 		"a numeric sub":    signed(t, hs256, testTokens.access, with("sub", 1000)),
-		"fractional exp":   signed(t, hs256, testTokens.access, with("exp", 2e9+0.5)),
 		"zero session":     signed(t, hs256, testTokens.access, with("sid", uuid.Nil.String())),
 		"no UUID":          signed(t, hs256, testTokens.access, with("tid", "demo")),
 		"expired long ago": signed(t, hs256, testTokens.access, with("exp", testNow.Unix()-60)),

@@ -156,18 +156,29 @@ func (p *parser) bool() (bool, error) {
 // time takes RFC 3339. Columns keep microseconds, and a finer value could not be compared with them truly: rounded either
 // way, it would be on the wrong side of some row for some operator.
 func (p *parser) time() (time.Time, error) {
-	var t time.Time
 	text, err := p.text(Time)
 	if err != nil {
-		return t, err
+		return time.Time{}, err
 	}
+	t, ok := ParseTime(text)
 	switch {
-	case t.UnmarshalText(text) != nil || !strictRFC3339(text):
+	case !ok:
 		return t, p.fail("must be a time by RFC 3339, like 2030-12-31T23:59:59.999999Z")
 	case t.Nanosecond()%1000 != 0:
 		return t, p.fail("must be a time in whole microseconds")
 	}
-	return t.UTC(), nil
+	return t, nil
+}
+
+// ParseTime reads a time by RFC 3339, section 5.6, strictly, and returns it in UTC. It must be in the years 1 to 9999 there:
+// an offset can lead out of the years that RFC 3339 can write.
+func ParseTime(text []byte) (time.Time, bool) {
+	var t time.Time
+	if t.UnmarshalText(text) != nil || !strictRFC3339(text) {
+		return time.Time{}, false
+	}
+	t = t.UTC()
+	return t, t.Year() >= 1 && t.Year() <= 9999
 }
 
 // strictRFC3339 reports whether a text that UnmarshalText takes as a time is one by RFC 3339, section 5.6. It takes hours

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/filter"
 )
 
 // Set is a change to a row: new values by the fields' wire names. A value has the field's Go type (not a pointer); nil
@@ -68,6 +69,13 @@ func (p *plan) decode(op operation, data jsontext.Value) (Set, error) {
 			v, err := c.parse(value)
 			if err != nil {
 				invalid = append(invalid, apperr.Issue{Path: name, Reason: err.Error()})
+				continue
+			}
+			// In a new row a zero value cannot be told from one that was not given, so its rules are asked here.
+			if op == creating && reflect.ValueOf(v).IsZero() {
+				if reason := c.breach(v); reason != "" {
+					broken = append(broken, apperr.Issue{Path: name, Reason: reason})
+				}
 			}
 			set[name] = v
 		}
@@ -88,11 +96,15 @@ func (c *column) parse(raw jsontext.Value) (any, error) {
 	case reflect.TypeFor[jsontext.Value]():
 		return slices.Clone(raw), nil
 	case reflect.TypeFor[time.Time]():
-		var t time.Time
-		if err := json.Unmarshal(raw, &t); err != nil {
+		var s string
+		if err := json.Unmarshal(raw, &s); err != nil {
 			return nil, wrong
 		}
-		return t.UTC().Truncate(time.Microsecond), nil
+		t, ok := filter.ParseTime([]byte(s))
+		if !ok {
+			return nil, wrong
+		}
+		return t.Truncate(time.Microsecond), nil
 	case reflect.TypeFor[uuid.UUID]():
 		var s string
 		if err := json.Unmarshal(raw, &s); err != nil || len(s) != 36 {
@@ -150,7 +162,20 @@ func (c *column) check(v any) error {
 
 // rules checks values against the validate tags. Its syntax is the library's; see checkRules for the tags that have a
 // message of their own.
-var rules = validator.New()
+// Besides the library's own rules there is "object", for JSON that must be one.
+var rules = newRules()
+
+func newRules() *validator.Validate {
+	v := validator.New()
+	err := v.RegisterValidation("object", func(f validator.FieldLevel) bool {
+		value, ok := f.Field().Interface().(jsontext.Value)
+		return ok && value.Kind() == '{'
+	})
+	if err != nil {
+		panic(err) // the name is above
+	}
+	return v
+}
 
 // checkRules finds at start a tag that the validator would panic at when it meets a value.
 func checkRules(c *column) (err error) {
@@ -217,6 +242,8 @@ func message(broken validator.FieldError, text bool) string {
 		return "must be an e-mail address"
 	case "url":
 		return "must be a URL"
+	case "object":
+		return "must be an object"
 	}
 	return strings.TrimSuffix("breaks the rule "+broken.Tag()+"="+broken.Param(), "=")
 }
