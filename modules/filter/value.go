@@ -170,15 +170,12 @@ func (p *parser) time() (time.Time, error) {
 	return t, nil
 }
 
-// ParseTime reads a time by RFC 3339, section 5.6, strictly, and returns it in UTC. It must be in the years 1 to 9999 there:
-// an offset can lead out of the years that RFC 3339 can write.
+// ParseTime reads a time by RFC 3339, section 5.6, strictly, and returns it in UTC. There an offset may have led it out of the
+// years 0 to 9999.
 func ParseTime(text []byte) (time.Time, bool) {
 	var t time.Time
-	if t.UnmarshalText(text) != nil || !strictRFC3339(text) {
-		return time.Time{}, false
-	}
-	t = t.UTC()
-	return t, t.Year() >= 1 && t.Year() <= 9999
+	ok := t.UnmarshalText(text) == nil && strictRFC3339(text)
+	return t.UTC(), ok
 }
 
 // strictRFC3339 reports whether a text that UnmarshalText takes as a time is one by RFC 3339, section 5.6. It takes hours

@@ -104,6 +104,9 @@ func (c *column) parse(raw jsontext.Value) (any, error) {
 		if !ok {
 			return nil, wrong
 		}
+		if t.Year() < 1 || t.Year() > 9999 { // else no answer could hold it
+			return nil, errors.New("must be in the years 1 to 9999 in UTC")
+		}
 		return t.Truncate(time.Microsecond), nil
 	case reflect.TypeFor[uuid.UUID]():
 		var s string
