@@ -61,7 +61,7 @@ func TestTaskFields(t *testing.T) {
 		rpctest.Row{"id": made["id"], "data": rpctest.Row{"title": nil}})
 	c.FailsAt(apperr.ValidationFailed, "params.data.title", "create_task", rpctest.Row{"data": rpctest.Row{"project_id": project}})
 	c.FailsAt(apperr.ValidationFailed, "params.data.project_id", "create_task", rpctest.Row{"data": rpctest.Row{"title": "x"}})
-	c.FailsAt(apperr.ValidationFailed, "params.data.meta", "create_task", rpctest.Row{"data": rpctest.Row{
+	c.FailsAt(apperr.ValidationFailed, "params.data.meta.a", "create_task", rpctest.Row{"data": rpctest.Row{
 		"project_id": project, "title": "x", "meta": jsontext.Value(`{"a":"\u0000"}`)}})
 	failed := c.Fails(apperr.BadReference, "create_task", rpctest.Row{"data": rpctest.Row{"project_id": 1, "title": "x"}})
 	if failed.Data.Entity != "task" || failed.Data.Field != "project_id" {

@@ -34,12 +34,15 @@ func (p *parser) syntax(err error) error {
 }
 
 // pathTo returns the path of a value inside raw, on the decoder's stack.
-func (p *parser) pathTo(ptr jsontext.Pointer) string {
-	path, level := p.path, 0
+func (p *parser) pathTo(ptr jsontext.Pointer) string { return pathOn(p.dec, p.path, ptr) }
+
+// pathOn continues a path by a pointer to a value on the decoder's stack.
+func pathOn(d *jsontext.Decoder, path string, ptr jsontext.Pointer) string {
+	level := 0
 	for tok := range ptr.Tokens() {
 		level++
-		if level <= p.dec.StackDepth() {
-			if kind, _ := p.dec.StackIndex(level); kind == jsontext.KindBeginArray {
+		if level <= d.StackDepth() {
+			if kind, _ := d.StackIndex(level); kind == jsontext.KindBeginArray {
 				tok = "[" + tok + "]"
 			}
 		}

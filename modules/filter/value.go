@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
+
+	"rowcall/modules/apperr"
 )
 
 // scalar reads a value of the type; null is none.
@@ -237,43 +239,14 @@ func (p *parser) value(kind jsontext.Kind, t Type) (jsontext.Value, error) {
 	return raw, nil
 }
 
-// maxDigits bounds a number in a JSON value, in characters and in decimal exponent, as the store does for what it keeps:
-// jsonb writes exponents out, so that 1e131071 takes 131,072 digits, and refuses larger ones
-// (https://www.postgresql.org/docs/current/datatype-numeric.html).
-const maxDigits = 1000
-
 // json reads any value but null and returns its text.
 func (p *parser) json() (string, error) {
-	depth, start := p.dec.StackDepth(), p.dec.InputOffset()
-	for {
-		tok, err := p.dec.ReadToken()
-		if err != nil {
-			return "", p.syntax(err)
-		}
-		switch tok.Kind() {
-		case jsontext.KindNumber:
-			if !fitsJSONB(tok.String()) {
-				return "", p.fail("must be a number of at most 1,000 digits with an exponent within ±1,000")
-			}
-		case jsontext.KindString:
-			if strings.IndexByte(tok.String(), 0) >= 0 {
-				return "", p.fail("must not contain U+0000")
-			}
-		}
-		if p.dec.StackDepth() == depth {
-			return string(bytes.TrimLeft(p.raw[start:p.dec.InputOffset()], " \t\r\n:,")), nil
-		}
+	raw, err := p.dec.ReadValue()
+	if err != nil {
+		return "", p.syntax(err)
 	}
-}
-
-func fitsJSONB(number string) bool {
-	if len(number) > maxDigits {
-		return false
+	if at, reason := Unstorable(raw); reason != "" {
+		return "", apperr.Invalid(apperr.Issue{Path: apperr.Join(p.pathTo(p.dec.StackPointer()), at), Reason: reason})
 	}
-	i := strings.IndexAny(number, "eE")
-	if i < 0 {
-		return true
-	}
-	exponent, err := strconv.Atoi(number[i+1:])
-	return err == nil && -maxDigits <= exponent && exponent <= maxDigits
+	return string(raw), nil
 }

@@ -47,7 +47,7 @@ type Options struct {
 	Log *zap.Logger
 
 	MaxBatch  int // calls in a batch; 0 is 100
-	MaxDepth  int // nesting of a body, its outermost value counted; 0 is 1000
+	MaxDepth  int // nesting of a body, its outermost value counted; 0 is 10,000, which is the most
 	MaxAnswer int // bytes after which no further call of a batch is run; 0 is 16 MiB
 }
 
@@ -77,7 +77,7 @@ func New(opts Options) *Mux {
 		opts.Log = zap.NewNop()
 	}
 	setDefault(&opts.MaxBatch, 100)
-	setDefault(&opts.MaxDepth, 1000)
+	setDefault(&opts.MaxDepth, 10_000)
 	setDefault(&opts.MaxAnswer, 16<<20)
 	return &Mux{options: opts, methods: map[string]*method{}}
 }

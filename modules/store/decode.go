@@ -73,8 +73,8 @@ func (p *plan) decode(op operation, data jsontext.Value) (Set, error) {
 			}
 			// In a new row a zero value cannot be told from one that was not given, so its rules are asked here.
 			if op == creating && reflect.ValueOf(v).IsZero() {
-				if reason := c.breach(v); reason != "" {
-					broken = append(broken, apperr.Issue{Path: name, Reason: reason})
+				if issue, breaks := c.breach(v); breaks {
+					broken = append(broken, issue)
 				}
 			}
 			set[name] = v
@@ -197,32 +197,26 @@ func checkRules(c *column) (err error) {
 	return nil
 }
 
-// breach says which rule a value breaks, in words for the client; "" for none. The value is of the column's Go type or
-// nil.
-func (c *column) breach(v any) string {
+// breach returns which rule a value breaks, if it breaks one. The value is of the column's Go type or nil.
+func (c *column) breach(v any) (issue apperr.Issue, broken bool) {
+	path, reason := "", ""
 	switch v := v.(type) {
 	case nil:
-		return ""
+		return issue, false
 	case string:
 		if strings.ContainsRune(v, 0) {
-			return "may not contain the character U+0000"
-		}
-		if !utf8.ValidString(v) {
-			return "must be valid UTF-8"
+			reason = "must not contain U+0000"
+		} else if !utf8.ValidString(v) {
+			reason = "must be valid UTF-8"
 		}
 	case jsontext.Value:
-		if reason := unstorable(v); reason != "" {
-			return reason
-		}
+		path, reason = filter.Unstorable(v)
 	}
-	if c.rules == "" {
-		return ""
+	var against validator.ValidationErrors
+	if reason == "" && c.rules != "" && errors.As(rules.Var(v, c.rules), &against) {
+		reason = message(against[0], c.kind.goType.Kind() == reflect.String)
 	}
-	var broken validator.ValidationErrors
-	if err := rules.Var(v, c.rules); errors.As(err, &broken) {
-		return message(broken[0], c.kind.goType.Kind() == reflect.String)
-	}
-	return ""
+	return apperr.Issue{Path: apperr.Join(c.name, path), Reason: reason}, reason != ""
 }
 
 func message(broken validator.FieldError, text bool) string {
@@ -262,8 +256,8 @@ func (p *plan) validate(entity reflect.Value) error {
 		} else if !f.IsNil() {
 			v = f.Elem().Interface()
 		}
-		if reason := c.breach(v); reason != "" {
-			issues = append(issues, apperr.Issue{Path: c.name, Reason: reason})
+		if issue, breaks := c.breach(v); breaks {
+			issues = append(issues, issue)
 		}
 	}
 	if len(issues) > 0 {
@@ -280,8 +274,8 @@ func (p *plan) validateSet(set Set) error {
 		if !ok {
 			continue
 		}
-		if reason := c.breach(v); reason != "" {
-			issues = append(issues, apperr.Issue{Path: c.name, Reason: reason})
+		if issue, breaks := c.breach(v); breaks {
+			issues = append(issues, issue)
 		}
 	}
 	if len(issues) > 0 {

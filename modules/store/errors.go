@@ -75,7 +75,7 @@ func (tx *Tx) explain(p *plan, op operation, err error) error {
 	case "22001": // string_data_right_truncation
 		return broken(pe, "holds a value that is too long")
 	}
-	if strings.HasPrefix(string(pe.Code), "22") { // data_exception
+	if strings.HasPrefix(string(pe.Code), "22") || strings.HasPrefix(string(pe.Code), "54") { // data_exception, program_limit_exceeded
 		return broken(pe, "holds a value that cannot be stored or compared")
 	}
 	return tx.plainError(err)

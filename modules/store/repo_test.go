@@ -122,8 +122,11 @@ func TestViolationsBecomeKinds(t *testing.T) {
 	wantIssue(t, apperr.ValidationFailed, "label", second(things.Create(tx, thing{Label: strings.Repeat("é", 21)})))
 	wantIssue(t, apperr.ValidationFailed, "label", second(things.Create(tx, thing{Label: "a\x00b"})))
 	wantIssue(t, apperr.ValidationFailed, "s", second(things.Update(tx, boss.ID, store.Set{"s": "\x00"}, store.Version{})))
-	wantIssue(t, apperr.ValidationFailed, "j", second(things.Create(tx, thing{Label: "j", J: jsontext.Value(`{"a":"\u0000"}`)})))
-	wantIssue(t, apperr.ValidationFailed, "j", second(things.Create(tx, thing{Label: "j", J: jsontext.Value(`[1e999999]`)})))
+	wantIssue(t, apperr.ValidationFailed, "j.a", second(things.Create(tx, thing{Label: "j", J: jsontext.Value(`{"a":"\u0000"}`)})))
+	wantIssue(t, apperr.ValidationFailed, "j[0]", second(things.Create(tx, thing{Label: "j", J: jsontext.Value(`[1e999999]`)})))
+	wantIssue(t, apperr.ValidationFailed, "j", second(things.Create(tx, thing{Label: "j", J: jsontext.Value(strings.Repeat("[", 1001) + strings.Repeat("]", 1001))})))
+	deep := strings.Repeat("[", 1000) + strings.Repeat("]", 1000)
+	must[thing](t)(things.Create(tx, thing{Label: "deep", J: jsontext.Value(deep)}))
 	for _, err := range []error{&e, second(things.Create(tx, thing{Label: "boss"}))} {
 		if m := apperr.From(err).Message; strings.Contains(m, "pq:") || strings.Contains(m, "constraint") || strings.Contains(m, "_fkey") {
 			t.Errorf("the message shows the driver's text: %s", m)

@@ -194,6 +194,7 @@ func loadConfig(environ []string, m mode) (config, error) {
 		c.shown = append(c.shown, shown{s.name, s.shownAs(value)})
 	}
 	faults = append(faults, c.checkDatabases(values)...)
+	faults = append(faults, c.checkKeys()...)
 	if len(faults) > 0 {
 		return config{}, fmt.Errorf("the settings are not right (see rowcall help):\n%w", errors.Join(faults...))
 	}

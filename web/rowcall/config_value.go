@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -129,6 +130,14 @@ func setPort(c *config, text string) error {
 		host = "127.0.0.1"
 	}
 	c.Addr = net.JoinHostPort(host, strconv.Itoa(port))
+	return nil
+}
+
+// checkKeys returns the fault of keys that should differ.
+func (c *config) checkKeys() []error {
+	if c.mode == modeServe && len(c.TokenKey) > 0 && bytes.Equal(c.TokenKey, c.PasswordKey) {
+		return []error{errors.New("ROWCALL_PASSWORD_KEY must be another key than ROWCALL_TOKEN_KEY")}
+	}
 	return nil
 }
 
