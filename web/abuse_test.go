@@ -255,20 +255,18 @@ func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
 	}
 }
 
-// A stop lets running calls finish.
-func TestStop(t *testing.T) {
-	t.Parallel()
-	s := start(t)
+// blocked starts a call that waits for a lock, and returns its answer to come and what releases the lock.
+func (s *server) blocked(t *testing.T) (answers chan answer, release func()) {
+	t.Helper()
 	token := s.login("demo1").Token
-	owner := s.DB.Owner(t)
-	tx, err := owner.BeginTx(t.Context(), nil)
+	tx, err := s.DB.Owner(t).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tx.ExecContext(t.Context(), `LOCK TABLE task IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
-	answers := make(chan answer, 1)
+	answers = make(chan answer, 1)
 	go func() { answers <- s.post("/api/rpc", list, bearer(token)...) }()
 	until(t, func() bool {
 		var n int
@@ -276,14 +274,24 @@ func TestStop(t *testing.T) {
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n)
 		return err == nil && n == 1
 	})
+	return answers, func() {
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A stop lets running calls finish.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	answers, release := s.blocked(t)
 	s.stop()
 	until(t, func() bool { return s.send("GET", "/readyz", "").status == http.StatusServiceUnavailable })
-	if a := s.post("/api/rpc", list, bearer(token)...); a.status != http.StatusServiceUnavailable || a.kind() != apperr.Unavailable {
+	if a := s.post("/api/rpc", list); a.status != http.StatusServiceUnavailable || a.kind() != apperr.Unavailable {
 		t.Errorf("another call meanwhile: %d %s", a.status, a.body)
 	}
-	if err := tx.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	release()
 	if a := <-answers; a.status != http.StatusOK || a.kind() != "" {
 		t.Errorf("the running call: %d %s", a.status, a.body)
 	}
@@ -293,23 +301,8 @@ func TestStop(t *testing.T) {
 func TestStopIsBounded(t *testing.T) {
 	t.Parallel()
 	s := serve(t, rpctest.New(t), func(cfg *web.Config) { cfg.StopTimeout = 100 * time.Millisecond })
-	token := s.login("demo1").Token
-	tx, err := s.DB.Owner(t).BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback() //nolint:errcheck // of a test
-	if _, err := tx.ExecContext(t.Context(), `LOCK TABLE task IN ACCESS EXCLUSIVE MODE`); err != nil {
-		t.Fatal(err)
-	}
-	answers := make(chan answer, 1)
-	go func() { answers <- s.post("/api/rpc", list, bearer(token)...) }()
-	until(t, func() bool {
-		var n int
-		err := tx.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted
-			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n)
-		return err == nil && n == 1
-	})
+	answers, release := s.blocked(t)
+	defer release()
 	s.stop()
 	if a := <-answers; a.kind() != apperr.Aborted {
 		t.Errorf("the running call: %d %s", a.status, a.body)

@@ -54,6 +54,41 @@ func TestCreateReadUpdateDelete(t *testing.T) {
 	wantKind(t, apperr.NotFound, second(things.Delete(tx, made.ID, store.IfVersion(new(int64(2))))))
 }
 
+// A generic single-row call is one statement, without a transaction around it.
+func TestSingleRowCallsAreOneStatement(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	ctx := as(t.Context(), tenantA, 7, auth.Member)
+	stats := &auth.RequestFrom(ctx).Stats
+	tx := must[*store.Tx](t)(db.Session(ctx))
+	var id int64
+	for _, c := range []struct {
+		name string
+		call func() error
+	}{
+		{"create", func() error { made, err := things.Create(tx, thing{Label: "a"}); id = made.ID; return err }},
+		{"get", func() error { return second(things.Get(tx, id)) }},
+		{"update", func() error {
+			return second(things.Update(tx, id, store.Set{"n": int64(1)}, store.IfVersion(new(int64(1)))))
+		}},
+		{"list", func() error { return second(things.List(tx, store.ListOptions{})) }},
+		{"count", func() error { return second(things.Count(tx, nil)) }},
+		{"create several", func() error { return second(things.CreateAll(tx, []thing{{Label: "b"}, {Label: "c"}})) }},
+		{"delete", func() error { return second(things.Delete(tx, id, store.Version{})) }},
+	} {
+		before := stats.Statements
+		if err := c.call(); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if n := stats.Statements - before; n != 1 {
+			t.Errorf("%s: %d statements", c.name, n)
+		}
+	}
+	if stats.Statements == 0 || stats.Rows == 0 || stats.Database == 0 {
+		t.Errorf("what the work took: %+v", *stats)
+	}
+}
+
 func TestVersionsAreComparedAndSet(t *testing.T) {
 	t.Parallel()
 	tx := session(t, newDB(t), tenantA)
