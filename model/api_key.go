@@ -28,8 +28,12 @@ type APIKey struct {
 var APIKeys = store.NewRepo[APIKey]("api_key",
 	store.Access{Read: auth.Member, Write: auth.Member, Own: "user_id"})
 
-// PrepareCreate makes the key the actor's, and lets nobody make one that can do more than they can now.
+// PrepareCreate makes the key the actor's, and lets nobody make one that can do more than they can now. A key cannot make
+// another, which would outlive it.
 func (k *APIKey) PrepareCreate(tx *store.Tx) error {
+	if tx.Actor.Key != 0 {
+		return apperr.New(apperr.Forbidden, "An API key cannot make another")
+	}
 	k.UserID = tx.Actor.User
 	var names []string
 	if err := json.Unmarshal(k.Scopes, &names); err != nil {

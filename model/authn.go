@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,12 +21,13 @@ type Authn struct {
 	tokens     *auth.Tokens
 	refreshTTL time.Duration
 	known      *known
-	attempts   keyedMutex
+	attempts   chan struct{} // holds one for each attempt at a password that runs
 }
 
 // NewAuthn returns an Authn whose sessions end refreshTTL after their last refresh.
 func NewAuthn(db *store.DB, passwords *auth.Passwords, tokens *auth.Tokens, refreshTTL time.Duration) *Authn {
-	return &Authn{db: db, passwords: passwords, tokens: tokens, refreshTTL: refreshTTL, known: newKnown(db)}
+	return &Authn{db: db, passwords: passwords, tokens: tokens, refreshTTL: refreshTTL, known: newKnown(db),
+		attempts: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // Grant is what a login or a refresh gives.
@@ -55,6 +57,7 @@ var (
 type session struct {
 	ID         uuid.UUID `db:"id"`
 	Generation int64     `db:"generation"`
+	PwdVersion int64     `db:"pwd_version"`
 	TenantID   uuid.UUID `db:"tenant_id"`
 	Slug       string    `db:"slug"`
 	TenantName string    `db:"tenant_name"`
@@ -70,7 +73,7 @@ const sessionSQL = `
 	SELECT s.id, s.generation, s.tenant_id, t.slug, t.name AS tenant_name, s.user_id, a.username, a.name, m.role, s.expires_at
 	FROM session s
 	JOIN tenant t ON t.id = s.tenant_id AND t.suspended_at IS NULL
-	JOIN account a ON a.id = s.user_id AND a.suspended_at IS NULL
+	JOIN account a ON a.id = s.user_id AND a.suspended_at IS NULL AND a.pwd_version = s.pwd_version
 	JOIN membership m ON m.tenant_id = s.tenant_id AND m.user_id = s.user_id AND m.suspended_at IS NULL
 	WHERE s.ended_at IS NULL AND s.expires_at > $1 AND s.id = $2`
 

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"rowcall/modules/auth"
 	"rowcall/modules/store"
 )
@@ -22,8 +24,9 @@ type known struct {
 	mu       sync.Mutex
 	actors   map[string]*credential // by an access token, or by an API key's hash
 	byUser   map[int64]map[string]bool
-	changes  int64 // counts looks that found something, so that what was loaded before one is not remembered after it
-	position int64 // of the last auth_change seen; 0: none yet
+	changes  int64     // counts looks that found something, so that what was loaded before one is not remembered after it
+	position int64     // of the last auth_change seen; 0: none yet
+	tag      uuid.UUID // of the same
 
 	running, next *look
 }
@@ -142,8 +145,9 @@ func (k *known) run(l *look) {
 }
 
 type authChange struct {
-	Position int64  `db:"position"`
-	UserID   *int64 `db:"user_id"` // nil: anybody
+	Position int64     `db:"position"`
+	UserID   *int64    `db:"user_id"` // nil: anybody
+	Tag      uuid.UUID `db:"tag"`
 }
 
 func (k *known) read() error {
@@ -152,9 +156,9 @@ func (k *known) read() error {
 	k.mu.Lock()
 	position := k.position
 	k.mu.Unlock()
-	query := `SELECT position, user_id FROM auth_change WHERE position >= $1 ORDER BY position`
+	query := `SELECT position, user_id, tag FROM auth_change WHERE position >= $1 ORDER BY position`
 	if position == 0 {
-		query = `SELECT position, NULL::bigint AS user_id FROM auth_change WHERE position >= $1 ORDER BY position DESC LIMIT 1`
+		query += ` DESC LIMIT 1`
 	}
 	var found []authChange
 	err := k.db.Platform(ctx).Select(&found, query, position)
@@ -162,21 +166,22 @@ func (k *known) read() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case err != nil, len(found) == 0, position != 0 && found[0].Position != position:
+	case err != nil, len(found) == 0, position != 0 && (found[0].Position != position || found[0].Tag != k.tag):
 		// Nothing is certain: the log was pruned past us, or the database is another than it was.
 		k.position = 0
 		k.changes++
 		k.forgetAll()
 		return err
 	case position == 0:
-		k.position = found[0].Position
+		k.position, k.tag = found[0].Position, found[0].Tag
 		k.changes++
 		return nil
 	case len(found) == 1: // what was seen before, and nothing since
 		return nil
 	}
 	k.changes++
-	k.position = found[len(found)-1].Position
+	last := found[len(found)-1]
+	k.position, k.tag = last.Position, last.Tag
 	for _, c := range found[1:] {
 		if c.UserID == nil {
 			k.forgetAll()

@@ -5,9 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,15 +42,9 @@ type candidate struct {
 // give the same UNAUTHENTICATED after the same work. RATE_LIMITED after too many failures; INVALID_PARAMS, only to the
 // right password, if no tenant is named and there are several.
 func (a *Authn) Login(ctx context.Context, c Credentials) (Grant, error) {
-	defer a.attempts.lock(c.Username)()
-	now := auth.RequestFrom(ctx).Now().UTC().Truncate(time.Microsecond)
-	if err := a.checkAttempts(ctx, now, c.Username); err != nil {
-		return Grant{}, err
-	}
-	p := a.db.Platform(ctx)
 	var found []candidate
-	err := p.Select(&found, `
-		SELECT t.id AS tenant_id, t.slug, t.name AS tenant_name, a.id AS user_id, a.username, a.name, m.role, a.pwd
+	err := a.db.Platform(ctx).Select(&found, `
+		SELECT t.id AS tenant_id, t.slug, t.name AS tenant_name, a.id AS user_id, a.username, a.name, m.role, a.pwd, a.pwd_version
 		FROM account a
 		JOIN membership m ON m.user_id = a.id AND m.suspended_at IS NULL
 		JOIN tenant t ON t.id = m.tenant_id AND t.suspended_at IS NULL AND ($2 = '' OR t.slug = $2)
@@ -63,12 +57,12 @@ func (a *Authn) Login(ctx context.Context, c Credentials) (Grant, error) {
 	if len(found) > 0 {
 		stored = found[0].Pwd
 	}
-	ok, upgrade, err := a.passwords.Verify(ctx, stored, c.Pwd)
+	ok, upgrade, err := a.attempt(ctx, c.Username, stored, c.Pwd)
 	switch {
 	case err != nil:
 		return Grant{}, err
 	case !ok:
-		return Grant{}, errors.Join(auth.Denied(errWrong), a.noteFailure(ctx, now, c.Username))
+		return Grant{}, auth.Denied(errWrong)
 	case len(found) > 1:
 		slugs := make([]string, len(found))
 		for i := range found {
@@ -82,17 +76,19 @@ func (a *Authn) Login(ctx context.Context, c Credentials) (Grant, error) {
 			return Grant{}, err
 		}
 	}
-	return a.begin(ctx, now, &found[0], pwd)
+	return a.begin(ctx, &found[0], pwd)
 }
 
 var errWrong = errors.New("wrong name, password or tenant, or suspended")
 
-// begin makes the session, and stores the password as pwd if that is not "".
-func (a *Authn) begin(ctx context.Context, now time.Time, c *candidate, pwd string) (g Grant, err error) {
+// begin makes the session, and stores the password as pwd if that is not "". What has happened to the password or the
+// membership since they were read holds for the session too.
+func (a *Authn) begin(ctx context.Context, c *candidate, pwd string) (g Grant, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return Grant{}, err
 	}
+	now := auth.RequestFrom(ctx).Now().UTC().Truncate(time.Microsecond)
 	s := c.session
 	s.ID, s.Generation, s.ExpiresAt = id, 1, now.Add(a.refreshTTL)
 	err = a.db.InPlatformTx(ctx, func(tx *store.PlatformTx) error {
@@ -104,13 +100,16 @@ func (a *Authn) begin(ctx context.Context, now time.Time, c *candidate, pwd stri
 				return err
 			}
 		}
-		_, err := tx.Exec(`INSERT INTO session (tenant_id, id, user_id, generation, ctime, expires_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-			s.TenantID.String(), s.ID.String(), s.UserID, s.Generation, now, s.ExpiresAt)
+		made, err := tx.Exec(`
+			INSERT INTO session (tenant_id, id, user_id, generation, pwd_version, ctime, expires_at)
+			SELECT tenant_id, $2, user_id, $4, $5, $6, $7 FROM membership
+			WHERE tenant_id = $1 AND user_id = $3 AND suspended_at IS NULL FOR SHARE`,
+			s.TenantID.String(), s.ID.String(), s.UserID, s.Generation, s.PwdVersion, now, s.ExpiresAt)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`DELETE FROM login_failure WHERE subject = $1`, accountSubject(s.Username)); err != nil {
-			return err
+		if made == 0 {
+			return auth.Denied(errWrong)
 		}
 		_, err = tx.Exec(`DELETE FROM session WHERE expires_at < $1`, now)
 		return err
@@ -130,22 +129,17 @@ func (a *Authn) ChangePassword(ctx context.Context, actor *auth.Actor, old, fres
 	if err := auth.CheckNew(fresh); err != nil {
 		return err
 	}
-	defer a.attempts.lock(actor.Username)()
-	now := auth.RequestFrom(ctx).Now()
-	if err := a.checkAttempts(ctx, now, actor.Username); err != nil {
-		return err
-	}
 	p := a.db.Platform(ctx)
 	var stored string
 	if err := p.Get(&stored, `SELECT pwd FROM account WHERE id = $1`, actor.User); err != nil {
 		return err
 	}
-	ok, _, err := a.passwords.Verify(ctx, stored, old)
+	ok, _, err := a.attempt(ctx, actor.Username, stored, old)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		return errors.Join(apperr.New(apperr.Forbidden, "The old password is wrong"), a.noteFailure(ctx, now, actor.Username))
+		return apperr.New(apperr.Forbidden, "The old password is wrong")
 	}
 	pwd, err := a.passwords.Hash(ctx, fresh)
 	if err != nil {
@@ -158,6 +152,63 @@ func (a *Authn) ChangePassword(ctx context.Context, actor *auth.Actor, old, fres
 	return err
 }
 
+// attempt tells whether pwd is the password that is stored, and counts it as a failure if not; RATE_LIMITED if the account or
+// the address has failed too often. The failure is noted before the password is looked at and taken back if it is right,
+// so that neither many attempts at once, on any number of nodes, nor one whose client goes away, escape the count. Few
+// attempts run at once on a node, because those that turn out to be right count for as long as they run.
+func (a *Authn) attempt(ctx context.Context, username, stored, pwd string) (ok, upgrade bool, err error) {
+	select {
+	case a.attempts <- struct{}{}:
+		defer func() { <-a.attempts }()
+	case <-ctx.Done():
+		return false, false, ctx.Err()
+	}
+	now := auth.RequestFrom(ctx).Now().UTC().Truncate(time.Microsecond)
+	account, address := accountSubject(username), addressSubject(ctx)
+	if err := a.noteFailure(ctx, now, account, address); err != nil {
+		return false, false, err
+	}
+	if ok, upgrade, err = a.passwords.Verify(ctx, stored, pwd); err != nil || !ok {
+		return false, false, err
+	}
+	_, err = a.db.Platform(ctx).Exec(`
+		DELETE FROM login_failure WHERE subject = $1
+			OR ctid = (SELECT ctid FROM login_failure WHERE subject = $2 AND at = $3 LIMIT 1)`, account, address, now)
+	return err == nil, upgrade, err
+}
+
+// noteFailure notes a failure of both subjects, unless one of them has too many: then it is RATE_LIMITED. What no longer
+// counts is forgotten.
+func (a *Authn) noteFailure(ctx context.Context, now time.Time, account, address string) error {
+	return a.db.InPlatformTx(ctx, func(tx *store.PlatformTx) error {
+		// The one transaction at a time that these locks let through sees what the ones before it have noted.
+		_, err := tx.Exec(`SELECT pg_advisory_xact_lock(hashtextextended(subject, 0))
+			FROM (SELECT subject FROM unnest(ARRAY[$1, $2]) AS s (subject) ORDER BY subject) AS s`, account, address)
+		if err != nil {
+			return err
+		}
+		var failed []time.Time // of each subject with too many, the failure that must leave the window first
+		err = tx.Select(&failed, `
+			SELECT f.at FROM (VALUES ($1, $2::int), ($3, $4::int)) AS s (subject, most)
+			CROSS JOIN LATERAL (
+				SELECT f.at FROM login_failure f WHERE f.subject = s.subject AND f.at > $5
+				ORDER BY f.at DESC OFFSET s.most - 1 LIMIT 1) AS f`,
+			account, accountLimit, address, addressLimit, now.Add(-loginWindow))
+		if err != nil {
+			return err
+		}
+		if len(failed) > 0 {
+			last := slices.MaxFunc(failed, time.Time.Compare)
+			return apperr.Limited("Too many failed logins: try again later", last.Add(loginWindow).Sub(now))
+		}
+		if _, err := tx.Exec(`DELETE FROM login_failure WHERE at <= $1`, now.Add(-loginWindow)); err != nil {
+			return err
+		}
+		_, err = tx.Exec(`INSERT INTO login_failure (subject, at) VALUES ($1, $3), ($2, $3)`, account, address, now)
+		return err
+	})
+}
+
 // accountSubject names an account that failed, whether it exists or not. A long name is kept as its hash.
 func accountSubject(name string) string {
 	const most = 200
@@ -168,70 +219,18 @@ func accountSubject(name string) string {
 	return "account:" + name
 }
 
-func addressSubject(ctx context.Context) string { return "address:" + auth.RequestFrom(ctx).Address }
+// addressSubject names the client's address that failed: of IPv6 the network, of which one client has 2^64 addresses.
+func addressSubject(ctx context.Context) string {
+	address := auth.RequestFrom(ctx).Address
+	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
+		if network, err := ip.WithZone("").Prefix(64); err == nil {
+			address = network.String()
+		}
+	}
+	return "address:" + address
+}
 
 // storable makes of what somebody typed a text that Postgres can compare and keep.
 func storable(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-}
-
-// checkAttempts returns RATE_LIMITED if the account or the address has failed too often.
-func (a *Authn) checkAttempts(ctx context.Context, now time.Time, username string) error {
-	var failed []time.Time // of each subject, the failure that must leave the window first
-	err := a.db.Platform(ctx).Select(&failed, `
-		SELECT at FROM (VALUES ($1, $2::int), ($3, $4::int)) AS s (subject, most)
-		CROSS JOIN LATERAL (
-			SELECT f.at FROM login_failure f WHERE f.subject = s.subject AND f.at > $5
-			ORDER BY f.at DESC OFFSET s.most - 1 LIMIT 1) AS f`,
-		accountSubject(username), accountLimit, addressSubject(ctx), addressLimit, now.Add(-loginWindow))
-	if err != nil || len(failed) == 0 {
-		return err
-	}
-	last := slices.MaxFunc(failed, time.Time.Compare)
-	return apperr.Limited("Too many failed logins: try again later", last.Add(loginWindow).Sub(now))
-}
-
-// noteFailure counts a failed login, and forgets those that no longer count.
-func (a *Authn) noteFailure(ctx context.Context, now time.Time, username string) error {
-	_, err := a.db.Platform(ctx).Exec(`
-		WITH old AS (DELETE FROM login_failure WHERE at <= $4)
-		INSERT INTO login_failure (subject, at) VALUES ($1, $3), ($2, $3)`,
-		accountSubject(username), addressSubject(ctx), now, now.Add(-loginWindow))
-	return err
-}
-
-// keyedMutex lets one login of an account at a time be tried on a node, so that guesses cannot race past the limit. The
-// zero keyedMutex is ready.
-type keyedMutex struct {
-	mu   sync.Mutex
-	held map[string]*keyLock
-}
-
-type keyLock struct {
-	mu    sync.Mutex
-	users int
-}
-
-// lock blocks until the key is free and returns what frees it again.
-func (k *keyedMutex) lock(key string) (unlock func()) {
-	k.mu.Lock()
-	if k.held == nil {
-		k.held = map[string]*keyLock{}
-	}
-	l := k.held[key]
-	if l == nil {
-		l = &keyLock{}
-		k.held[key] = l
-	}
-	l.users++
-	k.mu.Unlock()
-	l.mu.Lock()
-	return func() {
-		l.mu.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(k.held, key)
-		}
-	}
 }

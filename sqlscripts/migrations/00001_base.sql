@@ -58,6 +58,7 @@ CREATE TABLE account (
     username     text COLLATE "C" NOT NULL UNIQUE CHECK (char_length(username) BETWEEN 1 AND 100),
     name         text COLLATE "C" NOT NULL CHECK (char_length(name) BETWEEN 1 AND 100),
     pwd          text NOT NULL, -- '#<scheme>#<hash>'
+    pwd_version  bigint NOT NULL DEFAULT 1, -- of the password: sessions of an earlier one do not hold
     ctime        timestamptz NOT NULL DEFAULT now(),
     suspended_at timestamptz
 );
@@ -94,6 +95,7 @@ CREATE TABLE session (
     id         uuid NOT NULL UNIQUE,
     user_id    bigint NOT NULL,
     generation bigint NOT NULL DEFAULT 1,
+    pwd_version bigint NOT NULL DEFAULT 1, -- of the account's password at the login
     ctime      timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
     ended_at   timestamptz,
@@ -143,12 +145,14 @@ CREATE TABLE auth_head (
 INSERT INTO auth_head (position) VALUES (1);
 CREATE TABLE auth_change (
     position bigint PRIMARY KEY,
-    user_id  bigint -- NULL: anybody
+    user_id  bigint, -- NULL: anybody
+    tag      uuid NOT NULL DEFAULT gen_random_uuid() -- tells the row from that of another database at the same position
 );
 INSERT INTO auth_change (position) VALUES (1);
 
+-- It runs as its owner, so temporary tables must not come before the ones that it means.
 -- +goose StatementBegin
-CREATE FUNCTION note_auth_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+CREATE FUNCTION note_auth_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     now_at bigint;
 BEGIN
@@ -165,38 +169,45 @@ REVOKE EXECUTE ON FUNCTION note_auth_change FROM PUBLIC;
 CREATE CONSTRAINT TRIGGER auth_change AFTER UPDATE ON tenant DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (OLD IS DISTINCT FROM NEW) EXECUTE FUNCTION note_auth_change('none');
 CREATE CONSTRAINT TRIGGER auth_change AFTER UPDATE ON account DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-    WHEN (OLD.suspended_at IS DISTINCT FROM NEW.suspended_at OR OLD.username IS DISTINCT FROM NEW.username)
+    WHEN (OLD.suspended_at IS DISTINCT FROM NEW.suspended_at OR OLD.username IS DISTINCT FROM NEW.username
+        OR OLD.pwd_version IS DISTINCT FROM NEW.pwd_version)
     EXECUTE FUNCTION note_auth_change('id');
 CREATE CONSTRAINT TRIGGER auth_change AFTER UPDATE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-    WHEN (OLD.suspended_at IS DISTINCT FROM NEW.suspended_at OR OLD.role IS DISTINCT FROM NEW.role)
+    WHEN ((OLD.tenant_id, OLD.user_id, OLD.role, OLD.suspended_at) IS DISTINCT FROM
+        (NEW.tenant_id, NEW.user_id, NEW.role, NEW.suspended_at))
     EXECUTE FUNCTION note_auth_change('user_id');
 CREATE CONSTRAINT TRIGGER auth_change_delete AFTER DELETE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     EXECUTE FUNCTION note_auth_change('user_id');
 CREATE CONSTRAINT TRIGGER auth_change AFTER UPDATE ON session DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-    WHEN (OLD.ended_at IS DISTINCT FROM NEW.ended_at OR OLD.expires_at > NEW.expires_at)
+    WHEN ((OLD.tenant_id, OLD.id, OLD.user_id, OLD.ended_at, OLD.pwd_version) IS DISTINCT FROM
+        (NEW.tenant_id, NEW.id, NEW.user_id, NEW.ended_at, NEW.pwd_version) OR OLD.expires_at > NEW.expires_at)
     EXECUTE FUNCTION note_auth_change('user_id');
 CREATE CONSTRAINT TRIGGER auth_change_delete AFTER DELETE ON session DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (OLD.ended_at IS NULL) EXECUTE FUNCTION note_auth_change('user_id');
 CREATE CONSTRAINT TRIGGER auth_change AFTER UPDATE ON api_key DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-    WHEN (OLD.scopes IS DISTINCT FROM NEW.scopes OR OLD.expires_at IS DISTINCT FROM NEW.expires_at)
+    WHEN ((OLD.tenant_id, OLD.user_id, OLD.hash, OLD.scopes, OLD.expires_at) IS DISTINCT FROM
+        (NEW.tenant_id, NEW.user_id, NEW.hash, NEW.scopes, NEW.expires_at))
     EXECUTE FUNCTION note_auth_change('user_id');
 CREATE CONSTRAINT TRIGGER auth_change_delete AFTER DELETE ON api_key DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     EXECUTE FUNCTION note_auth_change('user_id');
 
--- A new password ends every session of the account, whoever sets it and however. A login that stores the same password
--- under a newer scheme says so.
+CREATE TRIGGER auth_change_truncate AFTER TRUNCATE ON membership EXECUTE FUNCTION note_auth_change('user_id');
+CREATE TRIGGER auth_change_truncate AFTER TRUNCATE ON session EXECUTE FUNCTION note_auth_change('user_id');
+CREATE TRIGGER auth_change_truncate AFTER TRUNCATE ON api_key EXECUTE FUNCTION note_auth_change('user_id');
+
+-- A new password ends every session of the account, whoever sets it and however: sessions of an earlier one do not hold. A
+-- login that stores the same password under a newer scheme says so.
 -- +goose StatementBegin
-CREATE FUNCTION end_sessions() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+CREATE FUNCTION new_pwd_version() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE session SET ended_at = now() WHERE user_id = NEW.id AND ended_at IS NULL;
-    RETURN NULL;
+    NEW.pwd_version := OLD.pwd_version + 1;
+    RETURN NEW;
 END
 $$;
 -- +goose StatementEnd
-REVOKE EXECUTE ON FUNCTION end_sessions FROM PUBLIC;
-CREATE TRIGGER end_sessions AFTER UPDATE ON account FOR EACH ROW
+CREATE TRIGGER new_pwd_version BEFORE UPDATE ON account FOR EACH ROW
     WHEN (OLD.pwd IS DISTINCT FROM NEW.pwd AND current_setting('app.same_password', true) IS DISTINCT FROM 'yes')
-    EXECUTE FUNCTION end_sessions();
+    EXECUTE FUNCTION new_pwd_version();
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON tenant, account, login_failure TO rowcall_platform;
 GRANT SELECT ON auth_change TO rowcall_platform;
