@@ -15,6 +15,7 @@ import (
 // (https://www.postgresql.org/docs/current/datatype-json.html).
 func Unstorable(v jsontext.Value) (path, reason string) {
 	d := jsontext.NewDecoder(bytes.NewReader(v))
+	written := 0
 	for reason == "" {
 		token, err := d.ReadToken()
 		switch {
@@ -26,24 +27,34 @@ func Unstorable(v jsontext.Value) (path, reason string) {
 			return "", "must not be nested deeper than 1,000"
 		case token.Kind() == '"' && strings.ContainsRune(token.String(), 0):
 			reason = "must not contain U+0000"
-		case token.Kind() == '0' && hugeNumber(token.String()):
-			reason = "must be a number of at most 1,000 digits with an exponent within ±1,000"
+		case token.Kind() == '0':
+			digits := digitsOf(token.String())
+			if written += digits; digits > maxDigits {
+				reason = "must be a number of at most 1,000 digits with an exponent within ±1,000"
+			} else if written > len(v)+maxWritten {
+				return "", "must not have so many numbers with large exponents"
+			}
 		}
 	}
 	return pathOn(d, "", d.StackPointer()), reason
 }
 
-// maxJSONDepth is well within what Postgres's stack takes.
-const maxJSONDepth = 1000
+// The bounds are well within those of Postgres, which writes exponents out: 1e999 takes a thousand bytes.
+const (
+	maxJSONDepth = 1000
+	maxDigits    = 1000    // of one number
+	maxWritten   = 100_000 // that all numbers of a value take beyond their text
+)
 
-func hugeNumber(number string) bool {
-	if len(number) > 1000 {
-		return true
-	}
-	_, exponent, ok := strings.Cut(strings.ToLower(number), "e")
+// digitsOf returns how many digits a number has at the most when it is written out.
+func digitsOf(number string) int {
+	mantissa, exponent, ok := strings.Cut(strings.ToLower(number), "e")
 	if !ok {
-		return false
+		return len(number)
 	}
 	n, err := strconv.Atoi(exponent)
-	return err != nil || n > 1000 || n < -1000
+	if err != nil || n > maxDigits || n < -maxDigits {
+		return maxDigits + 1
+	}
+	return max(len(mantissa), n, -n)
 }

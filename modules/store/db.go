@@ -68,33 +68,38 @@ func openPool(url string, conns, byDefault int) (*sqlx.DB, error) {
 	return pool, nil
 }
 
-// checkLogins refuses logins with which the second fence would not stand.
+// checkLogins refuses logins with which the second fence would not stand: those that could become somebody whom row-level
+// security does not hold, or, of the tenants' login, the platform or the owner of a table.
 func (db *DB) checkLogins(ctx context.Context) error {
 	for _, login := range []struct {
-		pool               *sqlx.DB
-		what, role, denied string
+		pool       *sqlx.DB
+		what, role string
 	}{
-		{db.tenant, "tenants' login", "rowcall_tenant", "rowcall_platform"},
-		{db.platform, "platform's login", "rowcall_platform", ""},
+		{db.tenant, "tenants' login", "rowcall_tenant"},
+		{db.platform, "platform's login", "rowcall_platform"},
 	} {
 		var l struct {
-			Raised bool `db:"raised"`
-			Member bool `db:"member"`
-			Denied bool `db:"denied"`
+			Member   bool `db:"member"`
+			Raised   bool `db:"raised"`
+			Platform bool `db:"platform"`
+			Owner    bool `db:"owner"`
 		}
 		err := login.pool.GetContext(ctx, &l, `
-			SELECT rolsuper OR rolbypassrls OR rolcreaterole AS raised,
-			       pg_has_role($1::text, 'MEMBER') AS member,
-			       $2::text <> '' AND pg_has_role(nullif($2, ''), 'MEMBER') IS TRUE AS denied
-			FROM pg_roles WHERE rolname = current_user`, login.role, login.denied)
+			SELECT pg_has_role($1::text, 'MEMBER') AS member,
+			       pg_has_role('rowcall_platform', 'MEMBER') AS platform,
+			       EXISTS (SELECT FROM pg_roles r WHERE pg_has_role(r.oid, 'MEMBER')
+			           AND (r.rolsuper OR r.rolbypassrls OR r.rolcreaterole)) AS raised,
+			       EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
+			           AND pg_has_role(c.relowner, 'MEMBER')) AS owner`, login.role)
 		switch {
 		case err != nil:
 			return fmt.Errorf("%s: %w", login.what, err)
 		case !l.Member:
 			return fmt.Errorf("%s: it is not a member of the role %s", login.what, login.role)
-		case login.denied != "" && (l.Denied || l.Raised):
-			return fmt.Errorf("%s: it could get around row-level security: take SUPERUSER, BYPASSRLS, CREATEROLE and membership in %s from it",
-				login.what, login.denied)
+		case l.Raised:
+			return fmt.Errorf("%s: it has, or can get, SUPERUSER, BYPASSRLS or CREATEROLE", login.what)
+		case login.role == "rowcall_tenant" && (l.Platform || l.Owner):
+			return fmt.Errorf("%s: it owns tables, or is a member of rowcall_platform or of an owner", login.what)
 		}
 	}
 	return nil

@@ -180,7 +180,8 @@ func newRules() *validator.Validate {
 	return v
 }
 
-// checkRules finds at start a tag that the validator would panic at when it meets a value.
+// checkRules finds at start a tag that the validator would panic at when it meets a value: it tries each rule by itself, because
+// one that is broken keeps it from trying the next.
 func checkRules(c *column) (err error) {
 	if c.rules == "" {
 		return nil
@@ -190,9 +191,11 @@ func checkRules(c *column) (err error) {
 			err = fmt.Errorf("validate:%q: %v", c.rules, r)
 		}
 	}()
-	var broken validator.ValidationErrors
-	if err := rules.Var(reflect.Zero(c.kind.goType).Interface(), c.rules); err != nil && !errors.As(err, &broken) {
-		return fmt.Errorf("validate:%q: %w", c.rules, err)
+	for _, rule := range strings.Split(c.rules, ",") {
+		var broken validator.ValidationErrors
+		if err := rules.Var(c.kind.sample, rule); err != nil && !errors.As(err, &broken) {
+			return fmt.Errorf("validate:%q: %w", c.rules, err)
+		}
 	}
 	return nil
 }
@@ -214,16 +217,12 @@ func (c *column) breach(v any) (issue apperr.Issue, broken bool) {
 	}
 	var against validator.ValidationErrors
 	if reason == "" && c.rules != "" && errors.As(rules.Var(v, c.rules), &against) {
-		reason = message(against[0], c.kind.goType.Kind() == reflect.String)
+		reason = message(against[0], c.kind.unit)
 	}
 	return apperr.Issue{Path: apperr.Join(c.name, path), Reason: reason}, reason != ""
 }
 
-func message(broken validator.FieldError, text bool) string {
-	unit := ""
-	if text {
-		unit = " characters"
-	}
+func message(broken validator.FieldError, unit string) string {
 	switch broken.Tag() {
 	case "required":
 		return "is required"

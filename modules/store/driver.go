@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -121,44 +122,116 @@ type conn struct {
 	stmts   *simplelru.LRU[string, *statement]
 	dropped []*statement // evicted, to be closed
 	tenant  string       // what app.tenant_id is set to; "" for unset
-	suspect bool         // a cancel request may still be under way to it
+	suspect atomic.Bool  // a cancel request may still be under way to it
+}
+
+// cancelGrace is how long a cancelled statement may take to end. lib/pq asks the server over another connection to cancel it
+// and waits; a server that has gone silent would let it wait for ever.
+const cancelGrace = 5 * time.Second
+
+// guard bounds a statement of the context by closing its connection, some time after the context has ended. The statement
+// is over when stop is called.
+func (c *conn) guard(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		c.suspect.Store(true)
+		_ = c.socket.SetDeadline(time.Now().Add(cancelGrace)) // of a connection that is closed at any rate
+	})
+}
+
+// guardedRows are rows whose statement is over when they are closed.
+type guardedRows struct {
+	driver.Rows
+	stop func() bool
+}
+
+func (r *guardedRows) Close() error {
+	defer r.stop()
+	return r.Rows.Close()
 }
 
 // errLost is a connection that failed while it ran a statement. It is deliberately not driver.ErrBadConn, for which
 // database/sql would run the statement again, though it may have been executed.
 var errLost = errors.New("store: the connection failed during a statement")
 
+// maxPrepared is the size in bytes up to which a text is prepared and kept. Longer ones are seldom sent twice, and the server
+// would keep each one's plan on every connection.
+const maxPrepared = 4 << 10
+
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	stop := c.guard(ctx)
+	rows, err := c.query(ctx, query, args)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return &guardedRows{rows, stop}, nil
+}
+
+func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if len(query) > maxPrepared {
+		if err := c.pin(ctx); err != nil {
+			return nil, err
+		}
+		rows, err := c.pqConn.QueryContext(ctx, query, args)
+		return rows, c.after(query, err)
+	}
 	s, err := c.ready(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := s.QueryContext(ctx, args)
-	return rows, c.after(ctx, query, err)
+	return rows, c.after(query, err)
 }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	defer c.guard(ctx)()
 	if len(args) == 0 { // scripts: several statements, which cannot be prepared
 		if err := c.pin(ctx); err != nil {
 			return nil, err
 		}
 		res, err := c.pqConn.ExecContext(ctx, query, nil)
-		return res, c.after(ctx, query, err)
+		return res, c.after(query, err)
 	}
 	s, err := c.ready(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	res, err := s.ExecContext(ctx, args)
-	return res, c.after(ctx, query, err)
+	return res, c.after(query, err)
 }
 
 // BeginTx pins the tenant before the transaction, whose rollback would otherwise undo the setting behind our back.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	stop := c.guard(ctx)
+	tx, err := c.begin(ctx, opts)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return &guardedTx{tx, stop}, nil
+}
+
+func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if err := c.pin(ctx); err != nil {
 		return nil, err
 	}
 	return c.pqConn.BeginTx(ctx, opts)
+}
+
+// guardedTx is guarded from its beginning to its end.
+type guardedTx struct {
+	driver.Tx
+	stop func() bool
+}
+
+func (t *guardedTx) Commit() error {
+	defer t.stop()
+	return t.Tx.Commit()
+}
+
+func (t *guardedTx) Rollback() error {
+	defer t.stop()
+	return t.Tx.Rollback()
 }
 
 // ready returns the prepared statement for query, on a connection that is set to the context's tenant. Nothing has been
@@ -209,7 +282,7 @@ func (c *conn) pin(ctx context.Context) error {
 	}
 	c.tenant = "unknown"
 	if _, err := s.ExecContext(ctx, []driver.NamedValue{{Ordinal: 1, Value: tenant}}); err != nil {
-		c.suspect = true
+		c.suspect.Store(true)
 		return err
 	}
 	c.tenant = tenant
@@ -217,10 +290,7 @@ func (c *conn) pin(ctx context.Context) error {
 }
 
 // after looks at a statement's error: what it says of the connection, and of the prepared statement.
-func (c *conn) after(ctx context.Context, query string, err error) error {
-	if ctx.Err() != nil {
-		c.suspect = true
-	}
+func (c *conn) after(query string, err error) error {
 	if errors.Is(err, driver.ErrBadConn) {
 		return errLost
 	}
@@ -229,7 +299,7 @@ func (c *conn) after(ctx context.Context, query string, err error) error {
 		switch pe.Code {
 		case "0A000", "26000": // the tables under a prepared statement have changed, or it is gone
 			c.stmts.Remove(query)
-			c.suspect = true
+			c.suspect.Store(true)
 		}
 	}
 	return err
@@ -237,12 +307,12 @@ func (c *conn) after(ctx context.Context, query string, err error) error {
 
 // IsValid is asked when the connection goes back to the pool. After a cancelled call a cancel request may arrive late
 // and hit the next statement, so such a connection is not used again.
-func (c *conn) IsValid() bool { return !c.suspect && c.pqConn.IsValid() }
+func (c *conn) IsValid() bool { return !c.suspect.Load() && c.pqConn.IsValid() }
 
 // ResetSession is asked before the connection is used again. A server that has gone away while the connection lay in the
 // pool is noticed here, where trying another connection is harmless.
 func (c *conn) ResetSession(ctx context.Context) error {
-	if c.suspect || closedByPeer(c.socket) {
+	if c.suspect.Load() || closedByPeer(c.socket) {
 		return driver.ErrBadConn
 	}
 	return c.pqConn.ResetSession(ctx)

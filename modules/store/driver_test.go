@@ -19,7 +19,7 @@ import (
 
 // terminate ends every connection of the tenants' login.
 const terminate = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-	WHERE datname = current_database() AND usename LIKE '%\_tenant' AND pid <> pg_backend_pid()`
+	WHERE datname = current_database() AND usename LIKE '%\_tenant\_login' AND pid <> pg_backend_pid()`
 
 // A connection that the server closed while it lay in the pool is noticed before it is used: no call fails.
 func TestIdleConnectionsThatAreClosedDoNoHarm(t *testing.T) {

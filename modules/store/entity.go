@@ -46,16 +46,18 @@ type kind struct {
 	filter  filter.Type
 	sqlType string
 	words   string // for a message: "must be …"
+	unit    string // of its size, for a message
+	sample  any    // a value that is not zero
 }
 
 var kinds = []kind{
-	{reflect.TypeFor[int64](), filter.Int, "bigint", "an integer"},
-	{reflect.TypeFor[float64](), filter.Float, "double precision", "a number"},
-	{reflect.TypeFor[bool](), filter.Bool, "boolean", "true or false"},
-	{reflect.TypeFor[string](), filter.String, "text", "a string"},
-	{reflect.TypeFor[time.Time](), filter.Time, "timestamptz", "a time as in RFC 3339"},
-	{reflect.TypeFor[uuid.UUID](), filter.UUID, "uuid", "a UUID"},
-	{reflect.TypeFor[jsontext.Value](), filter.JSON, "jsonb", "JSON"},
+	{reflect.TypeFor[int64](), filter.Int, "bigint", "an integer", "", int64(1)},
+	{reflect.TypeFor[float64](), filter.Float, "double precision", "a number", "", 1.5},
+	{reflect.TypeFor[bool](), filter.Bool, "boolean", "true or false", "", true},
+	{reflect.TypeFor[string](), filter.String, "text", "a string", " characters", "x"},
+	{reflect.TypeFor[time.Time](), filter.Time, "timestamptz", "a time as in RFC 3339", "", time.Unix(1, 0)},
+	{reflect.TypeFor[uuid.UUID](), filter.UUID, "uuid", "a UUID", "", uuid.Max},
+	{reflect.TypeFor[jsontext.Value](), filter.JSON, "jsonb", "JSON", " bytes", jsontext.Value("{}")},
 }
 
 // plan is what reflection finds in an entity's struct, once.
@@ -108,6 +110,9 @@ func newPlan(entity, table string, goType reflect.Type, access Access) *plan {
 	if access.Own != "" {
 		if p.own = p.byName[access.Own]; p.own == nil {
 			panic(fmt.Sprintf("store: entity %s: there is no field %s, which its access rule names", entity, access.Own))
+		}
+		if p.own.nullable || p.own.kind.goType != reflect.TypeFor[int64]() {
+			panic(fmt.Sprintf("store: entity %s: the field %s is no user's id, an int64", entity, access.Own))
 		}
 	}
 	p.schema = p.newSchema()

@@ -65,6 +65,7 @@ func TestRowLevelSecurityStandsByItself(t *testing.T) {
 		`ALTER TABLE thing DISABLE ROW LEVEL SECURITY`, `DROP POLICY tenant ON thing`, `GRANT rowcall_platform TO CURRENT_USER`,
 		`SELECT * FROM account`, `SELECT * FROM session`, `SELECT * FROM auth_change`, `SELECT * FROM login_failure`,
 		`UPDATE membership SET role = 'owner'`, `CALL tenant_table('thing')`, `CREATE TABLE mine (x int)`,
+		`CREATE TEMPORARY TABLE auth_head (x int)`, `CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
 	} {
 		if _, err := unset.ExecContext(t.Context(), raise); err == nil {
 			t.Errorf("the tenants' login may %s", raise)
@@ -168,6 +169,18 @@ func TestCatalogue(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("the walk did not see %s", name)
 		}
+	}
+}
+
+// What runs with its owner's rights must not take a caller's temporary tables for its own.
+func TestDefinersFunctionsLookForTemporaryTablesLast(t *testing.T) {
+	t.Parallel()
+	var functions, wrong int
+	err := newDB(t).Owner(t).QueryRowContext(t.Context(), `
+		SELECT count(*), count(*) FILTER (WHERE NOT coalesce('search_path=public, pg_temp' = ANY(proconfig), false))
+		FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace`).Scan(&functions, &wrong)
+	if err != nil || functions == 0 || wrong != 0 {
+		t.Errorf("%d of %d functions (%v)", wrong, functions, err)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/lib/pq"
 )
 
-// Logins makes the two logins that the server works with, where the owner of the database has not: <prefix>_tenant and
-// <prefix>_platform, members of the roles of the same names. password gives a login's password; it must be the same on
+// Logins makes the two logins that the server works with, where the owner of the database has not: <prefix>_tenant_login
+// and <prefix>_platform_login, each a member of one of the two roles. password gives a login's password; it must be the same on
 // every node. The owner needs CREATEROLE the first time and whenever the passwords change. Migrate must have run.
 func Logins(ctx context.Context, ownerURL, prefix string, password func(login string) string) (tenantURL, platformURL string, err error) {
 	owner, err := openOwner(ownerURL)
@@ -24,7 +24,7 @@ func Logins(ctx context.Context, ownerURL, prefix string, password func(login st
 	defer func() { err = errors.Join(err, owner.Close()) }()
 	urls := make([]string, 0, 2)
 	for _, role := range []string{"rowcall_tenant", "rowcall_platform"} {
-		login := loginName(prefix, strings.TrimPrefix(role, "rowcall"))
+		login := loginName(prefix, strings.TrimPrefix(role, "rowcall")+"_login")
 		u, err := withUser(ownerURL, login, password(login))
 		if err != nil {
 			return "", "", err
@@ -69,12 +69,16 @@ func ensureLogin(ctx context.Context, owner *sql.DB, role, login, password, logi
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
-	var exists bool
+	var exists, ours bool
 	err = tx.QueryRowContext(ctx, `
-		SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)
-		FROM (SELECT pg_advisory_xact_lock(hashtext('rowcall logins'))) AS turns`, login).Scan(&exists)
-	if err != nil {
+		SELECT count(r.oid) > 0, coalesce(bool_and(pg_has_role(r.oid, $2::text, 'MEMBER') AND NOT r.rolsuper), false)
+		FROM (SELECT pg_advisory_xact_lock(hashtext('rowcall logins'))) AS turns
+		LEFT JOIN pg_roles r ON r.rolname = $1`, login, role).Scan(&exists, &ours)
+	switch {
+	case err != nil:
 		return err
+	case exists && !ours:
+		return fmt.Errorf("there is a role of this name that is not a member of %s", role)
 	}
 	statement := `CREATE ROLE %s LOGIN NOCREATEDB NOCREATEROLE PASSWORD %s IN ROLE ` + pq.QuoteIdentifier(role)
 	if exists {

@@ -47,8 +47,21 @@ func Migrate(ctx context.Context, ownerURL string, dir fs.FS) (version int64, er
 	if _, err := provider.Up(ctx); err != nil {
 		return current, fmt.Errorf("migrations: %w", err)
 	}
-	_, err = db.ExecContext(ctx, `GRANT SELECT ON goose_db_version TO rowcall_platform`)
-	return newest, err
+	if _, err := db.ExecContext(ctx, `GRANT SELECT ON goose_db_version TO rowcall_platform`); err != nil {
+		return newest, err
+	}
+	return newest, revokeTemporary(ctx, db)
+}
+
+// revokeTemporary takes from everybody but the owner the right to make temporary tables in the database, which the server
+// has no use for: they can stand in the place of others. It belongs to a database and is not copied with it.
+func revokeTemporary(ctx context.Context, owner *sql.DB) error {
+	var name string
+	if err := owner.QueryRowContext(ctx, `SELECT quote_ident(current_database())`).Scan(&name); err != nil {
+		return err
+	}
+	_, err := owner.ExecContext(ctx, `REVOKE TEMPORARY ON DATABASE `+name+` FROM PUBLIC`)
+	return err
 }
 
 func checkServer(ctx context.Context, db *sql.DB) error {

@@ -71,7 +71,9 @@ func (r *Repo[E, K]) text(tx *Tx, shape string, build func(own bool) string) str
 	text, ok := r.texts.Get(shape)
 	if !ok {
 		text = build(own)
-		r.texts.Add(shape, text)
+		if len(text) <= maxPrepared {
+			r.texts.Add(shape, text)
+		}
 	}
 	return text
 }
@@ -108,8 +110,7 @@ func (r *Repo[E, K]) one(tx *Tx, op operation, id K, shape string, build func(ow
 	return rows[0], nil
 }
 
-// conflict finds out whether a row was not found because it has another version. Versions only grow, so the row as it
-// is now cannot have the version asked for.
+// conflict finds out whether a row was not found because it has another version.
 func (r *Repo[E, K]) conflict(tx *Tx, id K, version Version, err error) error {
 	if err == nil || !version.given() || apperr.From(err).Kind != apperr.NotFound {
 		return err

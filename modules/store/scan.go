@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
+	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 )
 
@@ -18,12 +19,19 @@ import (
 type scanner struct {
 	cells []cell
 	dest  []any
+	bytes int // of texts and JSON, in all rows
 }
+
+// maxResult bounds the texts and JSON of one result, in bytes. A client can ask for 5,000 rows, whatever their size.
+const maxResult = 64 << 20
+
+// errLarge is the error of a result past maxResult.
+var errLarge = apperr.Invalid(apperr.Issue{Path: "limit", Reason: "is too large: the rows take more than 64 MiB"})
 
 func newScanner(p *plan) *scanner {
 	s := &scanner{cells: make([]cell, len(p.columns)), dest: make([]any, len(p.columns))}
 	for i, c := range p.columns {
-		s.cells[i].column = c
+		s.cells[i].column, s.cells[i].of = c, s
 		s.dest[i] = &s.cells[i]
 	}
 	return s
@@ -37,12 +45,19 @@ func (s *scanner) aim(entity reflect.Value) {
 }
 
 type cell struct {
+	of     *scanner
 	column *column
 	to     any // a pointer to the field
 }
 
 // Scan implements sql.Scanner. What it is given in a []byte is the driver's and must be copied.
 func (c *cell) Scan(src any) error {
+	switch v := src.(type) {
+	case string:
+		c.of.bytes += len(v)
+	case []byte:
+		c.of.bytes += len(v)
+	}
 	switch to := c.to.(type) {
 	case *int64:
 		return assign(c, to, src)
@@ -160,6 +175,9 @@ func query[E any](r *runner, p *plan, text string, args []any) (rows []E, err er
 		s.aim(reflect.ValueOf(&rows[len(rows)-1]).Elem())
 		if err := result.Scan(s.dest...); err != nil {
 			return nil, err
+		}
+		if s.bytes > maxResult {
+			return nil, errLarge
 		}
 	}
 	return rows, result.Err()

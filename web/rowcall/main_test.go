@@ -142,7 +142,7 @@ func TestServeMakesItsLogins(t *testing.T) {
 	db := storetest.New(t, sqlscripts.Migrations())
 	name := databaseName(db.OwnerURL)
 	t.Cleanup(func() {
-		db.Exec(t, `DROP OWNED BY `+name+`_tenant, `+name+`_platform; DROP ROLE `+name+`_tenant; DROP ROLE `+name+`_platform`)
+		db.Exec(t, `DROP OWNED BY `+name+`_tenant_login, `+name+`_platform_login; DROP ROLE `+name+`_tenant_login; DROP ROLE `+name+`_platform_login`)
 	})
 	environ := []string{"DATABASE_URL=" + db.OwnerURL, "ROWCALL_TOKEN_KEY=" + auth.NewKey(), "ROWCALL_PASSWORD_KEY=" + auth.NewKey()}
 	for range 2 {
@@ -188,7 +188,7 @@ func TestRecreateDropsWhatIsMarked(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		db.Exec(t, `DROP OWNED BY `+name+`_tenant, `+name+`_platform; DROP ROLE `+name+`_tenant; DROP ROLE `+name+`_platform`)
+		db.Exec(t, `DROP OWNED BY `+name+`_tenant_login, `+name+`_platform_login; DROP ROLE `+name+`_tenant_login; DROP ROLE `+name+`_platform_login`)
 	})
 	var relic, users int
 	err := db.Owner(t).QueryRowContext(t.Context(), `SELECT count(to_regclass('relic')), (SELECT count(*) FROM account) FROM (SELECT) AS x`).Scan(&relic, &users)

@@ -115,6 +115,9 @@ func (p *postgres) create(ctx context.Context, migrations fs.FS) (*Database, err
 	if _, err := p.admin.ExecContext(ctx, fmt.Sprintf(`CREATE DATABASE %s TEMPLATE %s STRATEGY file_copy`, name, p.template)); err != nil {
 		return nil, err
 	}
+	if _, err := p.admin.ExecContext(ctx, `REVOKE TEMPORARY ON DATABASE `+name+` FROM PUBLIC`); err != nil { // as Migrate does
+		return nil, err
+	}
 	d := &Database{OwnerURL: p.url(name), TenantURL: withDatabase(p.tenantURL, name), PlatformURL: withDatabase(p.platformURL, name)}
 	db, err := store.Open(ctx, store.Config{TenantURL: d.TenantURL, PlatformURL: d.PlatformURL})
 	if err != nil {
