@@ -131,10 +131,10 @@ var statuses = map[apperr.Kind]int{
 	apperr.ValidationFailed: http.StatusBadRequest,
 	apperr.Unauthenticated:  http.StatusUnauthorized,
 	apperr.Forbidden:        http.StatusForbidden,
-	apperr.Aborted:          http.StatusConflict,
+	apperr.Aborted:          http.StatusServiceUnavailable,
 	apperr.RateLimited:      http.StatusTooManyRequests,
 	apperr.Unavailable:      http.StatusServiceUnavailable,
-	apperr.Timeout:          http.StatusGatewayTimeout,
+	apperr.Timeout:          http.StatusServiceUnavailable,
 }
 
 // refuseAs answers a request that was refused as a whole with the status of the error's kind.

@@ -23,13 +23,14 @@ func (s *Server) rpc(c *gin.Context) {
 		refuse(c, http.StatusBadRequest, apperr.New(apperr.InvalidRequest, "Rowcall-Atomic is not supported yet"))
 		return
 	}
+	// The body first: whoever sends it slowly must not be served by what they were when they began.
+	body, ok := readBody(c)
+	if !ok {
+		return
+	}
 	actor, err := s.authenticate(c)
 	if err != nil {
 		refuseAs(c, err)
-		return
-	}
-	body, ok := readBody(c)
-	if !ok {
 		return
 	}
 	o := observed(c)

@@ -25,6 +25,7 @@ const (
 	readTimeout       = 15 * time.Second // of a whole request
 	writeTimeout      = 30 * time.Second // of an answer, from its first byte
 	idleTimeout       = 2 * time.Minute
+	requestTimeout    = time.Minute // of a whole request, however many calls it has
 	maxHeader         = 32 << 10
 )
 
@@ -135,6 +136,9 @@ func (s *Server) admit(c *gin.Context) {
 		return
 	}
 	defer s.running.end()
+	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
+	defer cancel()
+	c.Request = c.Request.WithContext(ctx)
 	c.Next()
 }
 

@@ -75,7 +75,11 @@ func (c *Client) Login(ctx context.Context, username, pwd, tenant string) (Grant
 	if err != nil {
 		return g, err
 	}
-	shown := bytes.Replace(body, quoted(pwd), []byte(`"…"`), 1)
+	in["pwd"] = "…"
+	shown, err := json.Marshal(in, json.Deterministic(true))
+	if err != nil {
+		return g, err
+	}
 	if err := c.post(ctx, "/api/login", body, shown, &g); err != nil {
 		return g, err
 	}
@@ -158,12 +162,4 @@ func (c *Client) post(ctx context.Context, path string, body, shown []byte, resu
 		return nil
 	}
 	return json.Unmarshal(a.Result, result)
-}
-
-func quoted(s string) []byte {
-	text, err := jsontext.AppendQuote(nil, s)
-	if err != nil {
-		return []byte(s)
-	}
-	return text
 }

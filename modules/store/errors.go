@@ -55,11 +55,11 @@ func (tx *Tx) explain(p *plan, op operation, err error) error {
 		return tx.plainError(err)
 	}
 	switch pe.Code {
-	case "23505": // unique_violation
+	case "23505", "23P01": // unique_violation, exclusion_violation
 		c := tx.db.constraint(tx.ctx, pe)
 		return apperr.Wrap(apperr.AlreadyExists, "There is such a "+c.entity+" already", pe).
 			With("entity", c.entity).With("fields", c.fields)
-	case "23503": // foreign_key_violation; the table and the constraint are those of the referring side
+	case "23503", "23001": // foreign_key_violation, restrict_violation; the table and the constraint are those of the referring side
 		c := tx.db.constraint(tx.ctx, pe)
 		field := strings.Join(c.fields, ",")
 		if op == deleting {

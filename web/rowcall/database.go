@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -97,6 +98,10 @@ func developmentDatabase(ctx context.Context, cfg config, log *zap.Logger) (owne
 			return "", nil, err
 		}
 		ownerURL = cluster.URL("rowcall")
+		// For a person with psql.
+		if err := os.WriteFile(filepath.Join(cfg.DataDir, "url"), []byte(ownerURL+"\n"), 0o600); err != nil {
+			return "", nil, errors.Join(err, cluster.Close())
+		}
 	}
 	marked, exists, err := store.Development(ctx, ownerURL)
 	switch {

@@ -163,12 +163,16 @@ func (p *postgres) start(ctx context.Context, migrations fs.FS) error {
 	making := template
 	if !exists {
 		making += "_making"
-		for _, statement := range []string{`DROP DATABASE IF EXISTS `, `CREATE DATABASE `} {
-			if _, err := cn.ExecContext(ctx, statement+making); err != nil {
+		ownerURL, err := p.owner(ctx, making)
+		if err != nil {
+			return err
+		}
+		for _, statement := range []string{`DROP DATABASE IF EXISTS ` + making, `CREATE DATABASE ` + making + ` OWNER ` + ownerRole} {
+			if _, err := cn.ExecContext(ctx, statement); err != nil {
 				return err
 			}
 		}
-		if _, err := store.Migrate(ctx, p.url(making), migrations); err != nil {
+		if _, err := store.Migrate(ctx, ownerURL, migrations); err != nil {
 			return err
 		}
 	}
@@ -183,6 +187,18 @@ func (p *postgres) start(ctx context.Context, migrations fs.FS) error {
 	}
 	p.template = template
 	return nil
+}
+
+// ownerRole applies the migrations. Like the owner of a database in production it is no superuser, so that what the tables'
+// owner may not do is not taken for granted.
+const ownerRole = "rowcall_test_owner"
+
+func (p *postgres) owner(ctx context.Context, database string) (url string, err error) {
+	_, err = p.admin.ExecContext(ctx, `DO $$ BEGIN
+		IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '`+ownerRole+`') THEN
+			CREATE ROLE `+ownerRole+` LOGIN CREATEROLE PASSWORD '`+ownerRole+`';
+		END IF; END $$`)
+	return withUser(p.url(database), ownerRole), err
 }
 
 func (p *postgres) connect(ctx context.Context) error {
@@ -254,6 +270,16 @@ func withDatabase(rawURL, database string) string {
 		return rawURL // and connecting says what is wrong with it
 	}
 	u.Path = "/" + database
+	return u.String()
+}
+
+// withUser returns the URL for a test's role, whose password is its name.
+func withUser(rawURL, role string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return rawURL // and connecting says what is wrong with it
+	}
+	u.User = url.UserPassword(role, role)
 	return u.String()
 }
 
