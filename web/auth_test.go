@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -159,6 +161,48 @@ func TestGuessesDoNotRacePastTheLimit(t *testing.T) {
 	}
 	if tried != 10 {
 		t.Errorf("%d guesses were tried", tried)
+	}
+}
+
+func TestGuessesFromOneAddressDoNotRacePastTheLimit(t *testing.T) {
+	t.Parallel()
+	a := start(t)
+	nodes := []*server{a, serve(t, rpctest.Over(t, a.DB))}
+	statuses := make(chan int, 80)
+	for i := range cap(statuses) {
+		go func() {
+			statuses <- nodes[i%2].post("/api/login", fmt.Sprintf(`{"username":"nobody %d","pwd":"wrong"}`, i)).status
+		}()
+	}
+	tried := 0
+	for range cap(statuses) {
+		if <-statuses == http.StatusUnauthorized {
+			tried++
+		}
+	}
+	if tried != 50 {
+		t.Errorf("%d guesses were tried", tried)
+	}
+}
+
+// A client that stops sending, which cancels the request, still gets its answer, and so must be counted.
+func TestGuessesOfClientsThatGoAwayCount(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	body := `{"username":"demo1","pwd":"wrong"}`
+	for range 12 {
+		c, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(c, "POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		time.Sleep(10 * time.Millisecond)
+		_ = c.(*net.TCPConn).CloseWrite()
+		_, _ = io.Copy(io.Discard, c)
+		_ = c.Close()
+	}
+	if a := s.post("/api/login", `{"username":"demo1","pwd":"welcome"}`); a.status != http.StatusTooManyRequests {
+		t.Errorf("after 12 guesses: %d %s", a.status, a.body)
 	}
 }
 

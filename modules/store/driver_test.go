@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -125,6 +127,96 @@ func TestChangedTablesAreSurvived(t *testing.T) {
 	}
 	if failures > 1 { // one connection knew the old table
 		t.Fatalf("%d of 20 calls failed", failures)
+	}
+}
+
+// A server that goes silent, without closing its connections, holds no call for ever.
+func TestSilentDatabase(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	target, err := url.Parse(db.TenantURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProxy(t, target.Host)
+	target.Host = p.address
+	silent, err := store.Open(t.Context(), store.Config{TenantURL: target.String(), PlatformURL: db.PlatformURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() //nolint:errcheck // of a test
+	ctx, cancel := context.WithTimeout(as(t.Context(), tenantA, 1, auth.Member), time.Second)
+	defer cancel()
+	tx := must[*store.Tx](t)(silent.Session(ctx))
+	must[int64](t)(things.Count(tx, nil))
+	p.freeze()
+	done := make(chan error, 1)
+	go func() { done <- second(things.Count(tx, nil)) }()
+	select {
+	case err := <-done:
+		wantKind(t, apperr.Timeout, err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("the call goes on")
+	}
+}
+
+// proxy forwards connections until it is frozen.
+type proxy struct {
+	address string
+	frozen  chan struct{}
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{l.Addr().String(), make(chan struct{})}
+	var wg sync.WaitGroup
+	ended := make(chan struct{})
+	wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			wg.Go(func() { p.copy(out, in) })
+			wg.Go(func() { p.copy(in, out) })
+			wg.Go(func() {
+				<-ended
+				_, _ = in.Close(), out.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		close(ended)
+		wg.Wait()
+	})
+	return p
+}
+
+func (p *proxy) freeze() { close(p.frozen) }
+
+func (p *proxy) copy(to, from net.Conn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			_ = to.Close()
+			return
+		}
+		select {
+		case <-p.frozen: // what comes now is lost
+		default:
+			_, _ = to.Write(buf[:n])
+		}
 	}
 }
 
