@@ -16,7 +16,7 @@ type Task struct {
 	Title     string         `db:"title"      json:"title"      write:"create,update" validate:"required,max=200"`
 	Done      bool           `db:"done"       json:"done"       write:"create,update"`
 	Due       *time.Time     `db:"due"        json:"due"        write:"create,update"`
-	Meta      jsontext.Value `db:"meta"       json:"meta"       write:"create,update" validate:"object,max=65536"`
+	Meta      jsontext.Value `db:"meta"       json:"meta"       write:"create,update" validate:"object,max=262144"`
 }
 
 // Tasks is the repository of tasks.
