@@ -61,7 +61,7 @@ func NewTokens(key Key, ttl time.Duration) *Tokens {
 
 // Access returns an access token and when it expires.
 func (t *Tokens) Access(c AccessClaims, now time.Time) (token string, expiresAt time.Time, err error) {
-	expiresAt = now.Add(t.ttl).Truncate(time.Microsecond)
+	expiresAt = now.Add(t.ttl).Truncate(time.Millisecond)
 	token, err = sign(t.access, &claims{
 		Issuer: issuer, Type: typAccess, IssuedAt: now.Unix(), ExpiresAt: numericDate(expiresAt),
 		Subject: strconv.FormatInt(c.User, 10), Tenant: c.Tenant, Session: c.Session,
@@ -158,7 +158,7 @@ func sign(key []byte, c *claims) (string, error) {
 }
 
 // claims are those of both kinds of tokens, each with its own omitted ones. Times are in seconds since 1970, when a token
-// expires to the microsecond (RFC 7519, section 2, "NumericDate").
+// expires to the millisecond (RFC 7519, section 2, "NumericDate").
 type claims struct {
 	Issuer     string    `json:"iss"`
 	Type       string    `json:"typ"`
@@ -170,9 +170,9 @@ type claims struct {
 	Generation int64     `json:"gen,omitzero"`
 }
 
-func numericDate(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+func numericDate(t time.Time) float64 { return float64(t.UnixMilli()) / 1e3 }
 
-func (c *claims) expiresAt() time.Time { return time.UnixMicro(int64(math.Round(c.ExpiresAt * 1e6))) }
+func (c *claims) expiresAt() time.Time { return time.UnixMilli(int64(math.Round(c.ExpiresAt * 1e3))) }
 
 func (c *claims) check(typ string, now time.Time) error {
 	if c.Issuer != issuer || c.Type != typ || c.IssuedAt == 0 || c.ExpiresAt == 0 || c.Session == uuid.Nil {
