@@ -37,7 +37,7 @@ func newScanner(p *plan) *scanner {
 	return s
 }
 
-// aim makes the next row go to the entity, an addressable struct.
+// aim makes rows go to the entity, an addressable struct. Each overwrites the one before, and shares no memory with it.
 func (s *scanner) aim(entity reflect.Value) {
 	for i := range s.cells {
 		s.cells[i].to = entity.FieldByIndex(s.cells[i].column.index).Addr().Interface()
@@ -167,15 +167,15 @@ func query[E any](r *runner, p *plan, text string, args []any) (rows []E, err er
 		return nil, err
 	}
 	defer func() { err = closeRows(result, err) }()
+	var row E
 	s := newScanner(p)
+	s.aim(reflect.ValueOf(&row).Elem())
 	rows = []E{}
 	for result.Next() {
-		var zero E
-		rows = append(rows, zero)
-		s.aim(reflect.ValueOf(&rows[len(rows)-1]).Elem())
 		if err := result.Scan(s.dest...); err != nil {
 			return nil, err
 		}
+		rows = append(rows, row)
 		if s.bytes > maxResult {
 			return nil, errLarge
 		}
