@@ -6,9 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,6 +94,9 @@ func TestDevOnAPrivateCluster(t *testing.T) {
 		if status, body := post(t, url+"/api/login", demoLogin); status != http.StatusOK {
 			t.Fatalf("round %d: login: %d %s", round, status, body)
 		}
+		if round == 0 {
+			killPostgres(t, dir, url)
+		}
 		if err := stop(); err != nil {
 			t.Fatalf("round %d: %v\n%s", round, err, stderr)
 		}
@@ -101,6 +107,43 @@ func TestDevOnAPrivateCluster(t *testing.T) {
 	var stdout bytes.Buffer
 	if err := run(t.Context(), []string{"recreate-db"}, []string{"ROWCALL_DATA_DIR=" + dir}, &stdout, io.Discard, nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// killPostgres kills the postmaster under load. Calls may fail, as UNAVAILABLE only, and then are served again.
+func killPostgres(t *testing.T, dir, url string) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "postgres", "pg*", "data", "postmaster.pid"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("postmaster.pid: %v (%v)", found, err)
+	}
+	text, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	failed := 0
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		status, body := post(t, url+"/api/login", demoLogin)
+		switch {
+		case status == http.StatusOK && failed > 0:
+			return
+		case status == http.StatusOK:
+		case status == http.StatusServiceUnavailable && strings.Contains(body, "UNAVAILABLE"):
+			failed++
+		default:
+			t.Errorf("a call failed with %d %s", status, body)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %d failed calls it does not come back", failed)
+		}
 	}
 }
 
