@@ -3,7 +3,6 @@ package jsonrpc
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"reflect"
 	"time"
 
@@ -23,17 +22,6 @@ func Marshal(v any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.Clone(out.Bytes()), nil
-}
-
-// MarshalWrite is Marshal to a writer, which gets all of the text in one Write, or none when it cannot be encoded.
-func MarshalWrite(w io.Writer, v any) error {
-	out := newBuffer()
-	defer releaseBuffer(out)
-	if err := marshal(out, v); err != nil {
-		return err
-	}
-	_, err := w.Write(out.Bytes())
-	return err
 }
 
 // marshal is Marshal to the end of a buffer. After an error nothing is added.
