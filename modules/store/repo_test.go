@@ -336,6 +336,25 @@ func TestListOptions(t *testing.T) {
 	wantIssue(t, apperr.InvalidParams, "offset", second(things.List(tx, store.ListOptions{Offset: -1})))
 }
 
+// A result is bounded by its size and not only by its rows, and a bulk delete that is refused for it deletes nothing.
+func TestLargeResultsAreRefused(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	tx := session(t, db, tenantA)
+	db.Exec(t, `INSERT INTO thing (tenant_id, label, s, owner, seal, version, cid, ctime, mid, mtime)
+		SELECT '`+tenantA.String()+`', n, repeat('x', 1 << 20), 1, '', 1, 1, now(), 1, now() FROM generate_series(1, 70) AS n`)
+	wantIssue(t, apperr.InvalidParams, "limit", second(things.List(tx, store.ListOptions{})))
+	page := must[store.Page[thing]](t)(things.List(tx, store.ListOptions{Limit: new(int64(60))}))
+	var ids []int64
+	for id := page.Rows[0].ID; len(ids) < 70; id++ {
+		ids = append(ids, id)
+	}
+	wantKind(t, apperr.InvalidParams, second(things.DeleteAll(tx, ids)))
+	if n := must[int64](t)(things.Count(tx, nil)); n != 70 || len(page.Rows) != 60 {
+		t.Errorf("%d rows, %d listed", n, len(page.Rows))
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 // wantKind returns the error, as a value that is no error to be checked again.

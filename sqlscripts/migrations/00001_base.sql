@@ -91,14 +91,14 @@ GRANT SELECT ON tenant_user TO rowcall_tenant;
 
 -- A session is one login. Its refresh tokens carry a generation: an older one than the row's was used twice.
 CREATE TABLE session (
-    tenant_id  uuid NOT NULL,
-    id         uuid NOT NULL UNIQUE,
-    user_id    bigint NOT NULL,
-    generation bigint NOT NULL DEFAULT 1,
+    tenant_id   uuid NOT NULL,
+    id          uuid NOT NULL UNIQUE,
+    user_id     bigint NOT NULL,
+    generation  bigint NOT NULL DEFAULT 1,
     pwd_version bigint NOT NULL DEFAULT 1, -- of the account's password at the login
-    ctime      timestamptz NOT NULL,
-    expires_at timestamptz NOT NULL,
-    ended_at   timestamptz,
+    ctime       timestamptz NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    ended_at    timestamptz,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, user_id) REFERENCES membership (tenant_id, user_id) ON DELETE CASCADE
 );
