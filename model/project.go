@@ -9,11 +9,11 @@ import (
 type Project struct {
 	store.Base[int64]
 	Name    string `db:"name"     json:"name"     write:"create,update" validate:"required,max=100"`
-	OwnerID int64  `db:"owner_id" json:"owner_id" write:"create,update" validate:"required"`
+	OwnerID int64  `db:"owner_id" json:"owner_id" write:"create,update" validate:"required" ref:"user" many:"projects"`
 }
 
 // Projects is the repository of projects.
-var Projects = store.NewRepo[Project]("project", store.Access{Read: auth.Member, Write: auth.Member})
+var Projects = store.NewRepo[Project]("project", store.Access{Read: auth.Member, Write: auth.Member}, store.Unique("name"))
 
 // PrepareCreate makes whoever creates a project its owner, unless another is named.
 func (p *Project) PrepareCreate(tx *store.Tx) error {

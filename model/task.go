@@ -12,15 +12,15 @@ import (
 // Task is one unit of work in a project.
 type Task struct {
 	store.Base[int64]
-	ProjectID int64          `db:"project_id" json:"project_id" write:"create"        validate:"required"`
+	ProjectID int64          `db:"project_id" json:"project_id" write:"create"        validate:"required"          ref:"project" many:"tasks"`
 	Title     string         `db:"title"      json:"title"      write:"create,update" validate:"required,max=200"`
 	Done      bool           `db:"done"       json:"done"       write:"create,update"`
 	Due       *time.Time     `db:"due"        json:"due"        write:"create,update"`
-	Meta      jsontext.Value `db:"meta"       json:"meta"       write:"create,update" validate:"object,max=262144"`
+	Meta      jsontext.Value `db:"meta"       json:"meta"       write:"create,update" validate:"object,max=262144" index:"gin"`
 }
 
 // Tasks is the repository of tasks.
-var Tasks = store.NewRepo[Task]("task", store.Access{Read: auth.Member, Write: auth.Member})
+var Tasks = store.NewRepo[Task]("task", store.Access{Read: auth.Member, Write: auth.Member}, store.Search())
 
 // PrepareCreate gives a task without meta an empty object.
 func (t *Task) PrepareCreate(*store.Tx) error {

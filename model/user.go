@@ -13,7 +13,7 @@ type User struct {
 	Username  string `db:"username"  json:"username"`
 	Name      string `db:"name"      json:"name"`
 	Role      string `db:"role"      json:"role"` // member, admin or owner
-	Suspended bool   `db:"suspended" json:"suspended"`
+	Suspended bool   `db:"suspended" json:"suspended" read:"admin"`
 }
 
 // Users is the repository of the tenant's users. It only reads.

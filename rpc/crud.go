@@ -6,6 +6,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/modules/filter"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/store"
@@ -17,7 +18,7 @@ type (
 		Data T `json:"data"`
 	}
 	page[E any] struct {
-		Data       []E     `json:"data"`
+		Data       rows[E] `json:"data"`
 		NextCursor *string `json:"next_cursor"`
 		Total      *int64  `json:"total,omitzero"`
 	}
@@ -34,6 +35,11 @@ type (
 	byID[K store.Key] struct {
 		ID K `json:"id"`
 	}
+	getParams[K store.Key] struct {
+		ID      K              `json:"id"`
+		Fields  jsontext.Value `json:"fields,omitzero"`
+		Include jsontext.Value `json:"include,omitzero"`
+	}
 	updateParams[K store.Key] struct {
 		ID      K              `json:"id"`
 		Data    jsontext.Value `json:"data"`
@@ -44,7 +50,24 @@ type (
 		Version *int64 `json:"version,omitzero"`
 	}
 	deleteAllParams[K store.Key] struct {
-		IDs []K `json:"ids"`
+		IDs     []K            `json:"ids,omitzero"`
+		Filters jsontext.Value `json:"filters,omitzero"`
+	}
+	updateAllParams struct {
+		Filters jsontext.Value `json:"filters"`
+		Data    jsontext.Value `json:"data"`
+	}
+	upsertParams struct {
+		Data jsontext.Value `json:"data"`
+		On   []string       `json:"on"`
+	}
+	aggregateParams struct {
+		Filters    jsontext.Value `json:"filters,omitzero"`
+		GroupBy    jsontext.Value `json:"group_by,omitzero"`
+		Aggregates jsontext.Value `json:"aggregates"`
+		Having     jsontext.Value `json:"having,omitzero"`
+		OrderBys   jsontext.Value `json:"order_bys,omitzero"`
+		Limit      *int64         `json:"limit,omitzero"`
 	}
 	countParams struct {
 		Filters jsontext.Value `json:"filters,omitzero"`
@@ -57,6 +80,9 @@ type (
 		Limit    *int64         `json:"limit,omitzero"`
 		Offset   *int64         `json:"offset,omitzero"`
 		OrderBys jsontext.Value `json:"order_bys,omitzero"` // "title", "!title" or an array of them
+		Cursor   *string        `json:"cursor,omitzero"`
+		Fields   jsontext.Value `json:"fields,omitzero"`
+		Include  jsontext.Value `json:"include,omitzero"`
 		Total    bool           `json:"total,omitzero"`
 	}
 )
@@ -73,19 +99,23 @@ func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.R
 	readable(m, api, repo, plural)
 	n := entity[E, K]{api, repo, plural}
 	one := repo.Entity()
-	handle(m, api, "count_"+plural, n.count)
 	handle(m, api, "create_"+one, n.create)
 	handle(m, api, "create_"+plural, n.createAll)
 	handle(m, api, "update_"+one, n.update)
+	handle(m, api, "update_"+plural, n.updateAll)
+	handle(m, api, "upsert_"+one, n.upsert)
 	handle(m, api, "delete_"+one, n.delete)
 	handle(m, api, "delete_"+plural, n.deleteAll)
 }
 
-// readable registers get and list.
+// readable registers the generic methods that only read.
 func readable[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.Repo[E, K], plural string) {
+	repo.Schema() // so that a reference to nowhere shows now
 	n := entity[E, K]{api, repo, plural}
 	handle(m, api, "get_"+repo.Entity(), n.get)
+	handle(m, api, "count_"+plural, n.count)
 	jsonrpc.Handle(m, "list_"+plural, n.list)
+	jsonrpc.Handle(m, "aggregate_"+plural, n.aggregate)
 }
 
 // handle registers a method whose result is wrapped as {"data": …}. Its statements each commit by themselves.
@@ -100,58 +130,95 @@ func handle[P, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx,
 	})
 }
 
-func (n entity[E, K]) create(tx *store.Tx, p createParams) (E, error) {
+func (n entity[E, K]) create(tx *store.Tx, p createParams) (row[E], error) {
 	e, err := n.repo.DecodeNew(p.Data)
 	if err == nil {
 		e, err = n.repo.Create(tx, e)
 	}
-	return e, apperr.Under("params.data", err)
+	return n.row(tx, e), apperr.Under("params.data", err)
 }
 
-func (n entity[E, K]) createAll(tx *store.Tx, p createAllParams) ([]E, error) {
+func (n entity[E, K]) createAll(tx *store.Tx, p createAllParams) (rows[E], error) {
 	if err := atMost("params.data", len(p.Data)); err != nil {
-		return nil, err
+		return rows[E]{}, err
 	}
-	rows := make([]E, len(p.Data))
+	all := make([]E, len(p.Data))
 	for i, raw := range p.Data {
 		var err error
-		if rows[i], err = n.repo.DecodeNew(raw); err != nil {
-			return nil, apperr.Under(apperr.Index("params.data", i), err)
+		if all[i], err = n.repo.DecodeNew(raw); err != nil {
+			return rows[E]{}, apperr.Under(apperr.Index("params.data", i), err)
 		}
 	}
-	rows, err := n.repo.CreateAll(tx, rows)
-	return rows, apperr.Under("params.data", err)
+	all, err := n.repo.CreateAll(tx, all)
+	return n.rows(tx, all), apperr.Under("params.data", err)
 }
 
-func (n entity[E, K]) get(tx *store.Tx, p byID[K]) (E, error) { return n.repo.Get(tx, p.ID) }
+func (n entity[E, K]) get(tx *store.Tx, p getParams[K]) (row[E], error) {
+	sel, err := filter.ParseSelection(p.Fields, p.Include, n.repo.Schema(), "params")
+	if err != nil {
+		return row[E]{}, err
+	}
+	if sel == nil {
+		e, err := n.repo.Get(tx, p.ID)
+		return n.row(tx, e), err
+	}
+	r, err := n.repo.GetSelected(tx, p.ID, sel)
+	return row[E]{record: &r}, err
+}
 
 func (n entity[E, K]) list(ctx context.Context, p listParams) (page[E], error) {
 	tx, err := n.api.DB.Session(ctx)
 	if err != nil {
 		return page[E]{}, err
 	}
-	o, err := n.options(p)
+	o, sel, err := n.options(p)
 	if err != nil {
 		return page[E]{}, err
 	}
-	found, err := n.repo.List(tx, o)
-	return page[E]{Data: found.Rows, Total: found.Total}, apperr.Under("params.list_options", err)
+	const path = "params.list_options"
+	if err := charge(ctx, o.Most(sel)); err != nil {
+		return page[E]{}, apperr.Under(path, err)
+	}
+	if sel == nil && !n.repo.Hides(tx.Actor.Role) {
+		found, err := n.repo.List(tx, o)
+		return page[E]{rows[E]{all: found.Rows}, found.NextCursor, found.Total}, apperr.Under(path, err)
+	}
+	found, err := n.repo.Select(tx, o, sel)
+	return page[E]{rows[E]{records: found.Rows}, found.NextCursor, found.Total}, apperr.Under(path, err)
 }
 
-func (n entity[E, K]) options(p listParams) (o store.ListOptions, err error) {
-	if o.Filter, err = filter.Parse(p.Filters, n.repo.Schema(), "params.filters"); err != nil {
-		return o, err
+// maxRequested bounds the rows that the lists of one request can ask for, with what they embed. A batch of lists meets it before a
+// statement is written.
+const maxRequested = 500_000
+
+func charge(ctx context.Context, rows int64) error {
+	stats := &auth.RequestFrom(ctx).Stats
+	if stats.Requested += rows; stats.Requested > maxRequested {
+		return apperr.Invalid(apperr.Issue{Path: "limit", Reason: "makes the lists of this request ask for more than 500,000 rows in all"})
 	}
-	var given listOptions
-	if p.ListOptions != nil {
-		given = *p.ListOptions
+	return nil
+}
+
+func (n entity[E, K]) options(p listParams) (o store.ListOptions, sel *filter.Selection, err error) {
+	const path = "params.list_options"
+	if o.Filter, err = filter.Parse(p.Filters, n.repo.Schema(), "params.filters"); err != nil || p.ListOptions == nil {
+		return o, nil, err
 	}
-	o.Order, err = filter.ParseOrder(given.OrderBys, n.repo.Schema(), "params.list_options.order_bys")
+	given := p.ListOptions
+	if o.Order, err = filter.ParseOrder(given.OrderBys, n.repo.Schema(), path+".order_bys"); err != nil {
+		return o, nil, err
+	}
 	o.Limit, o.Total = given.Limit, given.Total
 	if given.Offset != nil {
 		o.Offset = *given.Offset
 	}
-	return o, err
+	if given.Cursor != nil {
+		if o.Cursor = *given.Cursor; o.Cursor == "" {
+			return o, nil, apperr.Invalid(apperr.Issue{Path: path + ".cursor", Reason: "may not be empty"})
+		}
+	}
+	sel, err = filter.ParseSelection(given.Fields, given.Include, n.repo.Schema(), path)
+	return o, sel, err
 }
 
 func (n entity[E, K]) count(tx *store.Tx, p countParams) (counted, error) {
@@ -163,31 +230,89 @@ func (n entity[E, K]) count(tx *store.Tx, p countParams) (counted, error) {
 	return counted{count}, err
 }
 
-func (n entity[E, K]) update(tx *store.Tx, p updateParams[K]) (E, error) {
+func (n entity[E, K]) aggregate(ctx context.Context, p aggregateParams) (groups, error) {
+	tx, err := n.api.DB.Session(ctx)
+	if err != nil {
+		return groups{}, err
+	}
+	a, err := filter.ParseAggregation(filter.AggregationParams{
+		Filters: p.Filters, GroupBy: p.GroupBy, Aggregates: p.Aggregates, Having: p.Having, OrderBys: p.OrderBys,
+	}, n.repo.Schema(), "params")
+	if err != nil {
+		return groups{}, err
+	}
+	found, err := n.repo.Aggregate(tx, a, p.Limit)
+	return groups{groupRows(found), found.More}, apperr.Under("params", err)
+}
+
+func (n entity[E, K]) update(tx *store.Tx, p updateParams[K]) (row[E], error) {
 	var e E
 	changes, err := n.repo.DecodeChanges(p.Data)
 	if err == nil {
 		e, err = n.repo.Update(tx, p.ID, changes, store.IfVersion(p.Version))
 	}
-	return e, apperr.Under("params.data", err)
+	return n.row(tx, e), apperr.Under("params.data", n.conflict(tx, err))
 }
 
-func (n entity[E, K]) delete(tx *store.Tx, p deleteParams[K]) (E, error) {
-	return n.repo.Delete(tx, p.ID, store.IfVersion(p.Version))
+func (n entity[E, K]) updateAll(tx *store.Tx, p updateAllParams) (rows[E], error) {
+	f, err := n.chosen(p.Filters)
+	if err != nil {
+		return rows[E]{}, err
+	}
+	changes, err := n.repo.DecodeChanges(p.Data)
+	if err != nil {
+		return rows[E]{}, apperr.Under("params.data", err)
+	}
+	all, err := n.repo.UpdateAll(tx, f, changes)
+	return n.rows(tx, all), apperr.Under("params", err)
 }
 
-func (n entity[E, K]) deleteAll(tx *store.Tx, p deleteAllParams[K]) ([]E, error) {
+// chosen returns the filter of rows that are to be written. A variable that is not set must not mean every row.
+func (n entity[E, K]) chosen(filters jsontext.Value) (*filter.Filter, error) {
+	if filters.Kind() == jsontext.KindNull {
+		return nil, apperr.Invalid(apperr.Issue{Path: "params.filters", Reason: "may not be null here: every row is {}"})
+	}
+	return filter.Parse(filters, n.repo.Schema(), "params.filters")
+}
+
+func (n entity[E, K]) upsert(tx *store.Tx, p upsertParams) (row[E], error) {
+	set, err := n.repo.DecodeUpsert(p.Data)
+	if err != nil {
+		return row[E]{}, apperr.Under("params.data", err)
+	}
+	e, err := n.repo.Upsert(tx, set, p.On)
+	return n.row(tx, e), apperr.Under("params", err)
+}
+
+func (n entity[E, K]) delete(tx *store.Tx, p deleteParams[K]) (row[E], error) {
+	e, err := n.repo.Delete(tx, p.ID, store.IfVersion(p.Version))
+	return n.row(tx, e), n.conflict(tx, err)
+}
+
+func (n entity[E, K]) deleteAll(tx *store.Tx, p deleteAllParams[K]) (rows[E], error) {
+	switch {
+	case (p.IDs == nil) == (p.Filters == nil):
+		return rows[E]{}, apperr.Invalid(apperr.Issue{Path: "params", Reason: "must have either ids or filters"})
+	case p.IDs == nil:
+		f, err := n.chosen(p.Filters)
+		if err != nil {
+			return rows[E]{}, err
+		}
+		all, err := n.repo.DeleteMatching(tx, f)
+		return n.rows(tx, all), apperr.Under("params", err)
+	}
 	if err := atMost("params.ids", len(p.IDs)); err != nil {
-		return nil, err
+		return rows[E]{}, err
 	}
 	seen := make(map[K]bool, len(p.IDs))
 	for i, id := range p.IDs {
 		if seen[id] {
-			return nil, apperr.Invalid(apperr.Issue{Path: apperr.Index("params.ids", i), Reason: "is given twice"})
+			return rows[E]{}, apperr.Invalid(apperr.Issue{Path: apperr.Index("params.ids", i), Reason: "is given twice"})
 		}
 		seen[id] = true
 	}
-	return n.repo.DeleteAll(tx, p.IDs)
+	all, err := n.repo.DeleteAll(tx, p.IDs)
+	return n.rows(tx, all), err
 }
 
 func atMost(path string, n int) error {

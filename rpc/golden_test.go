@@ -56,6 +56,9 @@ func shape(t reflect.Type) string {
 	case reflect.TypeFor[uuid.UUID]():
 		return "uuid"
 	}
+	if t.Implements(reflect.TypeFor[jsonrpc.Appender]()) {
+		return strings.ReplaceAll(t.Name(), "rowcall/model.", "")
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return shape(t.Elem()) + "|null"

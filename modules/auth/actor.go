@@ -87,6 +87,7 @@ type Request struct {
 
 // Stats is what serving a request took, for its log line.
 type Stats struct {
+	Requested  int64         // rows that its lists could bring, before any is read
 	Statements int           // sent to the database
 	Rows       int           // read from it or written to it
 	Database   time.Duration // spent waiting for it

@@ -19,7 +19,7 @@ func BenchmarkHotPath(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		shape, args = f.Shape(shape[:0]), f.Args(args[:0])
+		shape, args = f.Shape(shape[:0]), f.Args(args[:0], false, 0)
 	}
 }
 

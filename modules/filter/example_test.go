@@ -10,10 +10,10 @@ import (
 )
 
 func Example() {
-	tasks := filter.NewSchema(
-		filter.Field{Name: "id", Column: "id", Type: filter.Int},
-		filter.Field{Name: "title", Column: "title", Type: filter.String},
-	)
+	tasks := filter.NewSchema(filter.Entity{Name: "task", Table: "task", Fields: []filter.Field{
+		{Name: "id", Column: "id", Type: filter.Int},
+		{Name: "title", Column: "title", Type: filter.String},
+	}})
 	f, err := filter.Parse([]byte(`{"title": {"$notContains": "100%"}, "id": {"$in": [3, 4]}}`), tasks, "params.filters")
 	if err != nil {
 		panic(err)
@@ -22,19 +22,19 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	text, _, err := goqu.Dialect("postgres").From("task").Prepared(true).
-		Select("id").Where(f.Where()).Order(order.Expressions()...).ToSQL()
+	text, _, err := goqu.Dialect("postgres").From(goqu.T("task").As(filter.Root)).Prepared(true).
+		Select("id").Where(f.Where(false)).Order(order.Expressions(false)...).ToSQL()
 	if err != nil {
 		panic(err)
 	}
 	fmt.Println(text)
-	fmt.Println(f.Args(nil))
+	fmt.Println(f.Args(nil, false, 0))
 
 	_, err = filter.Parse([]byte(`[{"title": {"$contans": "BB"}}]`), tasks, "params.filters")
 	issue := apperr.From(err).Issues()[0]
 	fmt.Println(issue.Path, issue.Reason)
 	// Output:
-	// SELECT "id" FROM "task" WHERE (("title" LIKE $1::text) IS NOT TRUE AND "id" = ANY($2::bigint[])) ORDER BY "title" DESC, "id" ASC
+	// SELECT "id" FROM "task" AS "r0" WHERE (("r0"."title" LIKE $1::text) IS NOT TRUE AND "r0"."id" = ANY($2::bigint[])) ORDER BY "r0"."title" DESC, "r0"."id" ASC
 	// [%100\%% [3 4]]
 	// params.filters[0].title.$contans is not an operator of a string; did you mean $contains?
 }

@@ -18,37 +18,72 @@
 // Strings are compared by the collation of their column, which the tables declare as "C"; the Ci operators compare
 // lower() by the collation "und-x-icu" on both sides, so that É and é are equal on every machine.
 //
+// # References
+//
+// Through a to-one reference, {"project.name": …} and {"project": {"name": …}} mean the same: the condition, on the
+// referenced row's field, which is NULL if there is no such row. Through a to-many reference, {"tasks": {"$some": {…}}} holds if a
+// referenced row is chosen by the group, $every if none is not, $none if none is. Rows that the actor may not reach are
+// not there.
+//
+// # JSON
+//
+// {"meta.color": …} asks the value at a path inside a JSON column, by the operators of the operand's type: {"$lt": 3} holds for
+// numbers below 3 and for nothing else, {"$contains": "x"} for strings. A segment of digits is a position in an array, or a key of an
+// object. What is not there and a JSON null are both null. $has holds for an object that has the key, and for an array
+// that has the string.
+//
 // # Limits
 //
 // Depth 8: each group, and each array of groups, is one deeper than what it stands in; the outermost is depth 1.
-// Operator objects and lists of values are not counted. 200 conditions: each operator is one, and so is an empty group
-// or array. 1,000 values in a list. Past a limit, Parse stops with INVALID_PARAMS.
+// Operator objects and lists of values are not counted, references are, dotted ones too. 200 conditions: each operator is
+// one, and so is an empty group or array, and each step through a reference. 1,000 values in a list. Past a limit, Parse
+// stops with INVALID_PARAMS.
 package filter
 
 import (
 	"encoding/binary"
+	"strconv"
 	"strings"
 
 	"github.com/doug-martin/goqu/v9"
 	"github.com/doug-martin/goqu/v9/exp"
+
+	"rowcall/modules/auth"
 )
 
 // Filter is a parsed filter. It is immutable and safe for concurrent use; the zero Filter holds for every row.
 type Filter struct {
+	rights
 	schema *Schema
 	nodes  []node // in preorder
 	args   []any  // in the order of the nodes
+	marked bool   // whether there is a self in args
+	search string // the words of a $search that all rows of the result match, to rank them by; "" for none
 }
 
-// node is a group or a condition.
+// Allowed returns nil if an actor of the role may know all that the filter asks about, else FORBIDDEN. The nil Filter asks about
+// nothing.
+func (f *Filter) Allowed(role auth.Role) error {
+	if f == nil {
+		return nil
+	}
+	return f.rights.allowed(role)
+}
+
+// node is a group, a step through a reference, or a condition.
 type node struct {
 	form    form
 	negated bool
-	n       int // of a group: how many nodes are under it; of a condition: the index of its field
+	of      int // of a step: the index of its reference; of a condition: that of its field
+	n       int // of a group or a step: how many nodes are under it
 }
 
-// Shape appends to dst what the text of Where depends on. Two filters of one Schema with the same shape have the same
-// text. It is short, not printable, and no shape is the beginning of another, so that it may be one part of a key.
+// self is, among arguments, the user's id of whoever is held to rows of their own. It is left out for others.
+type self struct{}
+
+// Shape appends to dst what the text of Where depends on, besides its parameter. Two filters of one Schema with the same shape
+// have the same text. It is short, not printable, and no shape is the beginning of another, so that it may be one part of a
+// key.
 func (f *Filter) Shape(dst []byte) []byte {
 	if len(f.nodes) == 0 {
 		return append(dst, byte(allOf)<<1, 0)
@@ -58,34 +93,75 @@ func (f *Filter) Shape(dst []byte) []byte {
 		if n.negated {
 			b |= 1
 		}
-		dst = binary.AppendUvarint(append(dst, b), uint64(n.n))
+		dst = append(dst, b)
+		switch n.form {
+		case allOf, anyOf:
+			dst = binary.AppendUvarint(dst, uint64(n.n))
+		case exists:
+			dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(n.of)), uint64(n.n))
+		default:
+			dst = binary.AppendUvarint(dst, uint64(n.of))
+		}
 	}
 	return dst
 }
 
 // Args appends to dst the values for the placeholders of Where, in their order: int64, float64, bool, string, time.Time
 // (in UTC), uuid.UUID, and slices of these, each for one placeholder that stands for a Postgres array. A JSON value is
-// its text.
-func (f *Filter) Args(dst []any) []any { return append(dst, f.args...) }
+// its text. own is as for Where, and user then is who is held to their own rows.
+func (f *Filter) Args(dst []any, own bool, user int64) []any {
+	if !f.marked {
+		return append(dst, f.args...)
+	}
+	for _, arg := range f.args {
+		dst = appendArg(dst, arg, own, user)
+	}
+	return dst
+}
 
-// Where returns the condition for a statement in prepared mode: it has one placeholder for each value of Args, and
-// goqu's own arguments for them mean nothing. Columns are not qualified.
-func (f *Filter) Where() exp.Expression {
+func appendArg(dst []any, arg any, own bool, user int64) []any {
+	switch {
+	case arg != self{}:
+		return append(dst, arg)
+	case own:
+		return append(dst, user)
+	}
+	return dst
+}
+
+// Root is the name that statements give the table whose rows they choose.
+const Root = "r0"
+
+// Where returns the condition for a statement in prepared mode, on the columns of [Root]: it has one placeholder for each
+// value of Args, and goqu's own arguments for them mean nothing. own says whether referenced rows count only if they are
+// the actor's own, where the entity has such a rule.
+func (f *Filter) Where(own bool) exp.Expression {
 	if len(f.nodes) == 0 {
 		return goqu.L("TRUE")
 	}
-	e, _ := f.expression(0)
+	e, _ := writer{f.nodes, own}.expression(0, f.schema, 0)
 	return e
 }
 
-// expression returns the expression of node i and the index of the node after all that is under it.
-func (f *Filter) expression(i int) (e exp.Expression, next int) {
-	n := f.nodes[i]
+// writer writes a filter's nodes as SQL.
+type writer struct {
+	nodes []node
+	own   bool
+}
+
+// expression returns the expression of node i, on the columns of the row at the depth, and the index of the node after all that
+// is under it.
+func (w writer) expression(i int, s *Schema, depth int) (e exp.Expression, next int) {
+	n := w.nodes[i]
 	switch n.form {
+	case exists:
+		return w.exists(i, s, depth)
 	case allOf, anyOf:
-		e, next = f.group(i)
+		e, next = w.group(i, s, depth)
+	case search:
+		e, next = goqu.L(s.searchText(depth), 0), i+1
 	default:
-		e, next = n.form.condition(&f.schema.fields[n.n]), i+1
+		e, next = n.form.condition(&s.fields[n.of], s.entity.Table, depth), i+1
 	}
 	if n.negated {
 		e = goqu.L("(?) IS NOT TRUE", e)
@@ -93,12 +169,42 @@ func (f *Filter) expression(i int) (e exp.Expression, next int) {
 	return e, next
 }
 
-func (f *Filter) group(i int) (e exp.Expression, next int) {
-	n := f.nodes[i]
+// exists asks for a referenced row of which the node under it holds.
+func (w writer) exists(i int, s *Schema, depth int) (e exp.Expression, next int) {
+	n := w.nodes[i]
+	r := &s.refs[n.of]
+	e, next = w.expression(i+1, r.To, depth+1)
+	sql, args := "EXISTS (SELECT FROM "+r.from(depth, w.own)+" AND ?)", []any{e}
+	if w.own && r.To.entity.Own != "" {
+		args = []any{0, e}
+	}
+	if n.negated {
+		sql = "NOT " + sql
+	}
+	return goqu.L(sql, args...), next
+}
+
+// from is the FROM and WHERE that lead through the reference, from the row at the depth to the one below. It has a placeholder for
+// the user if own is true and the entity that it leads to has such a rule.
+func (r *Ref) from(depth int, own bool) string {
+	here, there := alias(depth), alias(depth+1)
+	sql := `"` + r.To.entity.Table + `" AS ` + there + ` WHERE ` + there + `."tenant_id" = ` + here + `."tenant_id" AND ` +
+		there + `."` + r.Other + `" = ` + here + `."` + r.Column + `"`
+	if own && r.To.entity.Own != "" {
+		sql += ` AND ` + there + `."` + r.To.entity.Own + `" = ?`
+	}
+	return sql
+}
+
+// alias is the name of the row at a depth: 0 is Root, and each step through a reference is one deeper.
+func alias(depth int) string { return `"r` + strconv.Itoa(depth) + `"` }
+
+func (w writer) group(i int, s *Schema, depth int) (e exp.Expression, next int) {
+	n := w.nodes[i]
 	end := i + 1 + n.n
 	var members []exp.Expression
 	for i++; i < end; {
-		e, i = f.expression(i)
+		e, i = w.expression(i, s, depth)
 		members = append(members, e)
 	}
 	switch {
@@ -113,13 +219,24 @@ func (f *Filter) group(i int) (e exp.Expression, next int) {
 	}
 }
 
-// condition returns the form's template, filled in for a field. Both the column's name and the type's come from the
-// declaration.
-func (f form) condition(field *Field) exp.Expression {
-	sql := strings.NewReplacer("{col}", `"`+field.Column+`"`, "{type}", types[field.Type].sql).Replace(templates[f])
+// condition returns the form's template, filled in for a field. Every name in it comes from the declaration.
+func (f form) condition(field *Field, table string, depth int) exp.Expression {
+	sql := strings.NewReplacer(
+		"{col}", alias(depth)+`."`+field.Column+`"`,
+		"{row}", alias(depth),
+		"{contains}", `"`+table+"_"+field.Column+`_contains"`,
+		"{path}", pathPlaceholder,
+		"{type}", types[field.Type].sql,
+	).Replace(templates[f])
 	discarded := make([]any, strings.Count(sql, "?"))
 	for i := range discarded {
 		discarded[i] = 0
 	}
 	return goqu.L(sql, discarded...)
+}
+
+// searchText is the condition of $search. The function gives the ids of the rows that match, and is the only way to the
+// index: under row-level security Postgres does not use one for an operator that it does not know to be leakproof.
+func (s *Schema) searchText(depth int) string {
+	return alias(depth) + `."id" = ANY(ARRAY(SELECT "` + s.entity.Table + `_search"(?::text)))`
 }

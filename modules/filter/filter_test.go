@@ -12,19 +12,44 @@ import (
 	_ "github.com/doug-martin/goqu/v9/dialect/postgres"
 	"github.com/google/uuid"
 
+	"rowcall/modules/auth"
 	"rowcall/modules/filter"
 )
 
-var schema = filter.NewSchema(
-	filter.Field{Name: "id", Column: "id", Type: filter.Int},
-	filter.Field{Name: "project_id", Column: "project_id", Type: filter.Int},
-	filter.Field{Name: "title", Column: "title", Type: filter.String, Nullable: true},
-	filter.Field{Name: "done", Column: "done", Type: filter.Bool},
-	filter.Field{Name: "due", Column: "due_at", Type: filter.Time, Nullable: true},
-	filter.Field{Name: "score", Column: "score", Type: filter.Float, Nullable: true},
-	filter.Field{Name: "key", Column: "key", Type: filter.UUID},
-	filter.Field{Name: "meta", Column: "meta", Type: filter.JSON},
-)
+// A task is in a project, which has an owner; projects and users know their tasks and projects.
+var schema, projects, users = newSchemas()
+
+func newSchemas() (tasks, projects, users *filter.Schema) {
+	id := filter.Field{Name: "id", Column: "id", Type: filter.Int}
+	tasks = filter.NewSchema(filter.Entity{Name: "task", Table: "task", Read: auth.Member, Search: "search", Fields: []filter.Field{
+		id,
+		{Name: "project_id", Column: "project_id", Type: filter.Int},
+		{Name: "title", Column: "title", Type: filter.String, Nullable: true},
+		{Name: "done", Column: "done", Type: filter.Bool},
+		{Name: "due", Column: "due_at", Type: filter.Time, Nullable: true},
+		{Name: "score", Column: "score", Type: filter.Float, Nullable: true},
+		{Name: "key", Column: "key", Type: filter.UUID},
+		{Name: "meta", Column: "meta", Type: filter.JSON},
+	}})
+	projects = filter.NewSchema(filter.Entity{Name: "project", Table: "project", Read: auth.Member, Own: "owner_id", Fields: []filter.Field{
+		id,
+		{Name: "name", Column: "name", Type: filter.String},
+		{Name: "owner_id", Column: "owner_id", Type: filter.Int},
+		{Name: "props", Column: "props", Type: filter.JSON, Indexed: true},
+	}})
+	users = filter.NewSchema(filter.Entity{Name: "user", Table: "tenant_user", Read: auth.Member, Fields: []filter.Field{
+		id,
+		{Name: "name", Column: "name", Type: filter.String},
+		{Name: "suspended", Column: "suspended", Type: filter.Bool, Read: auth.Admin},
+	}})
+	tasks.Link(filter.Ref{Name: "project", To: projects, Column: "project_id", Other: "id"})
+	projects.Link(
+		filter.Ref{Name: "owner", To: users, Column: "owner_id", Other: "id"},
+		filter.Ref{Name: "tasks", To: tasks, Many: true, Column: "id", Other: "project_id"},
+	)
+	users.Link(filter.Ref{Name: "projects", To: projects, Many: true, Column: "id", Other: "owner_id"})
+	return tasks, projects, users
+}
 
 func mustParse(tb testing.TB, raw string) *filter.Filter {
 	tb.Helper()
@@ -38,16 +63,22 @@ func mustParse(tb testing.TB, raw string) *filter.Filter {
 // where returns the text of the filter's condition, after checking that its placeholders are as many as its arguments.
 func where(tb testing.TB, f *filter.Filter) string {
 	tb.Helper()
-	text, discarded, err := goqu.Dialect("postgres").From("t").Prepared(true).Where(f.Where()).ToSQL()
+	return whereBy(tb, f, false)
+}
+
+// whereBy is where for an actor who may be held to rows of their own. The root is left out of the text.
+func whereBy(tb testing.TB, f *filter.Filter, own bool) string {
+	tb.Helper()
+	text, discarded, err := goqu.Dialect("postgres").From("t").Prepared(true).Where(f.Where(own)).ToSQL()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	args := f.Args(nil)
+	args := f.Args(nil, own, 7)
 	if len(discarded) != len(args) || strings.Contains(text, fmt.Sprintf("$%d", len(args)+1)) ||
 		len(args) > 0 && !strings.Contains(text, fmt.Sprintf("$%d:", len(args))) {
 		tb.Fatalf("%s: %d placeholders, %d arguments", text, len(discarded), len(args))
 	}
-	return strings.TrimPrefix(text, `SELECT * FROM "t" WHERE `)
+	return strings.ReplaceAll(strings.TrimPrefix(text, `SELECT * FROM "t" WHERE `), `"r0".`, "")
 }
 
 var key = uuid.MustParse("01890a5d-ac96-774b-bcce-b302099a8057")
@@ -136,7 +167,7 @@ func TestWhereAndArgs(t *testing.T) {
 		if got := where(t, f); got != c.where {
 			t.Errorf("%s:\n got %s\nwant %s", c.raw, got, c.where)
 		}
-		if got := f.Args([]any{}); !reflect.DeepEqual(got, c.args) {
+		if got := f.Args([]any{}, false, 0); !reflect.DeepEqual(got, c.args) {
 			t.Errorf("%s:\n got %#v\nwant %#v", c.raw, got, c.args)
 		}
 	}

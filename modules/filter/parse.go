@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -28,7 +29,9 @@ func Parse(raw jsontext.Value, s *Schema, path string) (*Filter, error) {
 	if err := p.filters(); err != nil {
 		return nil, err
 	}
-	return &Filter{schema: s, nodes: slices.Clone(p.nodes), args: slices.Clone(p.args)}, nil
+	return &Filter{
+		rights: p.rights, schema: s, nodes: slices.Clone(p.nodes), args: slices.Clone(p.args), marked: p.marked, search: p.search,
+	}, nil
 }
 
 // parser reads one filter or order. Its methods each read what they are named after and leave the decoder behind it;
@@ -37,11 +40,16 @@ type parser struct {
 	dec    *jsontext.Decoder // refuses duplicate names and invalid UTF-8
 	source bytes.Buffer
 	raw    jsontext.Value
-	schema *Schema
-	path   string // of raw
+	schema *Schema // of the row that is asked about
+	path   string  // of raw
 
+	rights     rights
+	hops       []int // to-one references that lead to that row from the last row that a node stands for, by index
+	hopSchemas []*Schema
 	nodes      []node
 	args       []any
+	marked     bool
+	search     string
 	conditions int
 	scratch    []byte // the last string
 }
@@ -62,7 +70,7 @@ func (p *parser) release() {
 		p.scratch = nil
 	}
 	clear(p.args)
-	*p = parser{dec: p.dec, nodes: p.nodes[:0], args: p.args[:0], scratch: p.scratch}
+	*p = parser{dec: p.dec, nodes: p.nodes[:0], args: p.args[:0], hops: p.hops[:0], hopSchemas: p.hopSchemas[:0], scratch: p.scratch}
 	p.dec.Reset(&p.source)
 	parsers.Put(p)
 }
@@ -118,8 +126,10 @@ func (p *parser) group(negated bool, depth int) error {
 			err = p.groups(anyOf, depth+1)
 		case "$not":
 			err = p.group(true, depth+1)
+		case "$search":
+			err = p.searchWords(depth == 1 && p.nodes[0].form == allOf)
 		default:
-			err = p.field(name)
+			err = p.member(name, depth)
 		}
 		if err != nil {
 			return err
@@ -164,19 +174,32 @@ func (p *parser) charge() error {
 	return nil
 }
 
-// field reads the value of the member with the name, which has been read.
-func (p *parser) field(name []byte) error {
-	i, ok := p.schema.index[string(name)]
-	switch {
-	case !ok && bytes.HasPrefix(name, []byte("$")):
-		return p.unknown("is not an operator of a group", string(name), groupOperators)
-	case !ok:
-		return p.unknown("is not a field", string(name), p.schema.names)
+// member reads the value of the member of a group with the name, which has been read: of a field, a reference, a path through
+// references, or a path in a JSON column.
+func (p *parser) member(name []byte, depth int) error {
+	if i, ok := p.schema.index[string(name)]; ok {
+		return p.field(i)
 	}
-	t := p.schema.fields[i].Type
+	if i, ok := p.schema.refIndex[string(name)]; ok {
+		return p.reference(i, depth)
+	}
+	if bytes.HasPrefix(name, []byte("$")) {
+		return p.unknown("is not an operator of a group", string(name), groupOperators)
+	}
+	if first, rest, dotted := strings.Cut(string(name), "."); dotted {
+		return p.dotted(first, rest, depth)
+	}
+	return p.unknown("is not a field", string(name), p.schema.names)
+}
+
+// field reads what is asked of a field.
+func (p *parser) field(i int) error {
+	f := &p.schema.fields[i]
+	p.rights.need(f.Read, p.here)
+	t := f.Type
 	switch p.dec.PeekKind() {
 	case jsontext.KindBeginObject:
-		return p.operators(i, t)
+		return p.operators(operators[t], operatorNames[t], types[t].noun, func(op *operator) error { return p.condition(i, t, op) })
 	case jsontext.KindBeginArray:
 		if _, err := p.token(); err != nil {
 			return err
@@ -187,9 +210,13 @@ func (p *parser) field(name []byte) error {
 	}
 }
 
-var groupOperators = []string{"$and", "$not", "$or"}
+// here is the path of what was read last.
+func (p *parser) here() string { return p.pathTo(p.dec.StackPointer()) }
 
-func (p *parser) operators(field int, t Type) error {
+var groupOperators = []string{"$and", "$not", "$or", "$search"}
+
+// operators reads an object of operators, with condition for what each of them takes.
+func (p *parser) operators(known map[string]*operator, names []string, noun string, condition func(*operator) error) error {
 	if _, err := p.token(); err != nil {
 		return err
 	}
@@ -198,11 +225,11 @@ func (p *parser) operators(field int, t Type) error {
 		if err != nil {
 			return err
 		}
-		op, ok := operators[t][string(name)]
+		op, ok := known[string(name)]
 		if !ok {
-			return p.unknown("is not an operator of "+types[t].noun, string(name), operatorNames[t])
+			return p.unknown("is not an operator of "+noun, string(name), names)
 		}
-		if err := p.condition(field, t, op); err != nil {
+		if err := condition(op); err != nil {
 			return err
 		}
 	}
@@ -215,7 +242,7 @@ func (p *parser) condition(field int, t Type, op *operator) error {
 	if err := p.charge(); err != nil {
 		return err
 	}
-	n := node{form: op.form, negated: op.negated, n: field}
+	n := node{form: op.form, negated: op.negated, of: field}
 	var arg any
 	var err error
 	switch op.form {
@@ -240,15 +267,55 @@ func (p *parser) condition(field int, t Type, op *operator) error {
 		}
 	case like, likeCi:
 		arg, err = p.pattern(op)
+	case jsonHas:
+		var key string
+		key, err = p.string()
+		if err == nil {
+			return p.emit(n, []string{}, key)
+		}
 	default:
 		arg, err = p.patterns(op)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
+		return err
+	case arg == nil:
+		return p.emit(n)
+	}
+	return p.emit(n, arg)
+}
+
+// emit adds a condition on the row that is asked about. To-one references that lead to it are steps before it; a condition that
+// holds for NULL holds exactly if no row is there for which it does not.
+func (p *parser) emit(n node, args ...any) error {
+	if len(p.hops) > 0 {
+		outer := n.negated
+		if n.form.holdsForNull() {
+			outer, n.negated = !outer, true
+		} else {
+			n.negated = false
+		}
+		for i, hop := range p.hops {
+			if err := p.step(p.hopSchemas[i], node{form: exists, negated: outer, of: hop, n: len(p.hops) - i}); err != nil {
+				return err
+			}
+			outer = false
+		}
+	}
+	p.nodes = append(p.nodes, n)
+	p.args = append(p.args, args...)
+	return nil
+}
+
+// step adds a step through a reference of the schema.
+func (p *parser) step(s *Schema, n node) error {
+	if err := p.charge(); err != nil {
 		return err
 	}
 	p.nodes = append(p.nodes, n)
-	if arg != nil {
-		p.args = append(p.args, arg)
+	if s.refs[n.of].To.entity.Own != "" {
+		p.args = append(p.args, self{})
+		p.marked = true
 	}
 	return nil
 }

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 )
 
 // Type is the type of a field's values: it decides which operators the field has and what they take.
@@ -33,28 +36,67 @@ var types = [...]struct {
 	JSON:   {"jsonb", "a JSON value"},
 }
 
+// Entity declares what clients may filter, sort and embed by.
+type Entity struct {
+	Name   string    // as in messages
+	Table  string    // or view; it has the columns id and tenant_id
+	Read   auth.Role // who may read its rows; [auth.Nobody]: nobody
+	Own    string    // the column of a user's id, for those who reach only rows with theirs; "": everybody reaches all
+	Search string    // the tsvector column that $search asks; "": there is no $search
+	Fields []Field
+}
+
 // Field is a field that clients may filter and sort by.
 type Field struct {
 	Name     string // what clients call it
 	Column   string
 	Type     Type
-	Nullable bool // whether the column may be NULL: for readers of an Order, as Where is right either way
+	Nullable bool      // whether the column may be NULL
+	Read     auth.Role // who may know its values; [auth.Nobody]: whoever may read the row
+	Indexed  bool      // of a JSON field: whether there is the function <table>_<column>_contains, as the procedure json_index makes it
 }
 
-// Schema is the fields of an entity. It is immutable and safe for concurrent use.
+// Ref is a reference between two entities: rows of one, seen from a row of the other.
+type Ref struct {
+	Name   string // what clients call it
+	To     *Schema
+	Many   bool      // whether it leads to any number of rows, rather than to one or none
+	Column string    // of the entity that has the Ref
+	Other  string    // the column of To that is equal to it
+	Read   auth.Role // who may know it: whoever may read the field behind it
+}
+
+// Schema is the fields of an entity, and its references to others. It is immutable once it is linked, and safe for
+// concurrent use.
 type Schema struct {
+	entity   Entity
 	fields   []Field
 	index    map[string]int // by name
-	names    []string       // sorted
+	id       int            // the index of the field id; -1 where there is none
+	last     []int          // the fields that tell rows apart: any order ends with them
+	names    []string       // sorted, of fields and references
 	sortable []string       // sorted: the names of all fields but the JSON ones
+	refs     []Ref
+	refIndex map[string]int
 }
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 
-// NewSchema returns a schema of the fields. It panics on a mistake in the declaration: a name or a column that is given
-// twice or is not an identifier, an unknown type, no field "id".
-func NewSchema(fields ...Field) *Schema {
-	s := &Schema{fields: slices.Clone(fields), index: make(map[string]int, len(fields))}
+// NewSchema returns the schema of an entity without references. It panics on a mistake in the declaration: a name or a column
+// that is given twice or is not an identifier, an unknown type, no field "id".
+func NewSchema(e Entity) *Schema {
+	s := newSchema(e)
+	if s.id < 0 {
+		panic(`filter: no field "id", without which no order is total`)
+	}
+	return s
+}
+
+func newSchema(e Entity) *Schema {
+	s := &Schema{id: -1, entity: e, fields: slices.Clone(e.Fields), index: make(map[string]int, len(e.Fields)), refIndex: map[string]int{}}
+	if !identifier.MatchString(e.Table) || !identifierOrNone(e.Own) || !identifierOrNone(e.Search) {
+		panic(fmt.Sprintf("filter: entity %q, table %q: not an identifier", e.Name, e.Table))
+	}
 	columns := map[string]bool{}
 	for i, f := range s.fields {
 		_, known := s.index[f.Name]
@@ -73,10 +115,73 @@ func NewSchema(fields ...Field) *Schema {
 			s.sortable = append(s.sortable, f.Name)
 		}
 	}
-	if _, ok := s.index["id"]; !ok {
-		panic(`filter: no field "id", without which no order is total`)
+	if id, ok := s.index["id"]; ok {
+		s.id, s.last = id, []int{id}
 	}
 	slices.Sort(s.names)
 	slices.Sort(s.sortable)
 	return s
+}
+
+func identifierOrNone(s string) bool { return s == "" || identifier.MatchString(s) }
+
+// Link adds the entity's references. They are a step of their own because entities refer to each other in circles; it must
+// be done before the schema is used. It panics on a mistake as NewSchema does.
+func (s *Schema) Link(refs ...Ref) {
+	for _, r := range refs {
+		_, field := s.index[r.Name]
+		_, ref := s.refIndex[r.Name]
+		switch {
+		case !identifier.MatchString(r.Name) || !identifier.MatchString(r.Column) || !identifier.MatchString(r.Other):
+			panic(fmt.Sprintf("filter: entity %q, reference %q: not an identifier", s.entity.Name, r.Name))
+		case field || ref:
+			panic(fmt.Sprintf("filter: entity %q: the name of the reference %q is taken", s.entity.Name, r.Name))
+		}
+		s.refIndex[r.Name] = len(s.refs)
+		s.refs = append(s.refs, r)
+		s.names = append(s.names, r.Name)
+	}
+	slices.Sort(s.names)
+}
+
+// Refs returns the references, in the order in which they were linked.
+func (s *Schema) Refs() []Ref { return slices.Clone(s.refs) }
+
+// Entity returns what the schema was made from.
+func (s *Schema) Entity() Entity { return s.entity }
+
+// rights is who may know what a query touches, and where it touches what the fewest may.
+type rights struct {
+	role auth.Role
+	path string
+}
+
+// nobody is the role that is more than any actor has.
+const nobody = auth.Owner + 1
+
+// need notes that the query touches, at the path, what takes the role to know.
+func (r *rights) need(role auth.Role, path func() string) {
+	if role > r.role {
+		r.role, r.path = role, path()
+	}
+}
+
+// reader returns the role that it takes to read the entity's rows.
+func (e *Entity) reader() auth.Role {
+	if e.Read == auth.Nobody {
+		return nobody
+	}
+	return e.Read
+}
+
+// allowed returns nil if an actor of the role may know all that the query touches, else FORBIDDEN. Who asks must be able
+// to read it: by a filter or an order, a value can be found out without being shown.
+func (r *rights) allowed(role auth.Role) error {
+	switch {
+	case role >= r.role:
+		return nil
+	case r.role == nobody:
+		return apperr.New(apperr.Forbidden, "Nobody may read what is asked for at "+r.path)
+	}
+	return apperr.New(apperr.Forbidden, "This needs the role "+r.role.String()+": "+r.path)
 }

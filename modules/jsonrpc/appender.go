@@ -51,6 +51,8 @@ func implementsAny(t reflect.Type, interfaces ...reflect.Type) bool {
 
 func (p planning) appender(t reflect.Type) appender {
 	switch {
+	case implementsAny(t, reflect.TypeFor[Appender]()):
+		return func(b []byte, v reflect.Value) ([]byte, error) { return v.Addr().Interface().(Appender).AppendJSON(b) }
 	case t == timeType:
 		return func(b []byte, v reflect.Value) ([]byte, error) {
 			return appendTime(b, *v.Addr().Interface().(*time.Time))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -22,6 +23,54 @@ func Marshal(v any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.Clone(out.Bytes()), nil
+}
+
+// Appender is a value that writes itself: AppendJSON appends one JSON value to b. It is asked where it is a result or the field of
+// a struct or an element of a slice in one; what the library encodes does not know of it.
+type Appender interface {
+	AppendJSON(b []byte) ([]byte, error)
+}
+
+// AppendJSON appends what Marshal returns to b. v is a pointer to the value.
+func AppendJSON(b []byte, v any) ([]byte, error) {
+	rv := reflect.ValueOf(v).Elem()
+	return appenderOf(rv.Type())(b, rv)
+}
+
+// Members are some of the members of a struct type.
+type Members struct{ members []member }
+
+// MembersOf returns the members of a struct that have the names, in the order of the struct. It panics if t is not a struct whose
+// members Marshal knows, or if it does not have one of the names.
+func MembersOf(t reflect.Type, names []string) Members {
+	all, ok := planning{}.members(nil, t, nil)
+	if !ok {
+		panic("jsonrpc: " + t.String() + " is not a plain struct")
+	}
+	var m Members
+	for _, member := range all {
+		if slices.Contains(names, member.name) {
+			m.members = append(m.members, member)
+		}
+	}
+	if len(m.members) != len(names) {
+		panic(fmt.Sprintf("jsonrpc: %s does not have all the members %q", t, names))
+	}
+	return m
+}
+
+// Append appends the members of a struct, a comma after each: `"id":1,"name":"x",`.
+func (m Members) Append(b []byte, of reflect.Value) ([]byte, error) {
+	var err error
+	for i := range m.members {
+		member := &m.members[i]
+		b = append(b, member.text[1:]...) // without its comma
+		if b, err = member.append(b, of.FieldByIndex(member.index)); err != nil {
+			return b, err
+		}
+		b = append(b, ',')
+	}
+	return b, nil
 }
 
 // marshal is Marshal to the end of a buffer. After an error nothing is added.

@@ -9,6 +9,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -27,17 +28,26 @@ type Config struct {
 	PlatformURL   string // login that is a member of rowcall_platform
 	TenantConns   int    // connections for tenants' work; 0 for 8
 	PlatformConns int    // connections for the platform's work; 0 for 4
+
+	// CursorKey signs the cursors of lists. All nodes must have the same; without one, a cursor is good on the node that made it until
+	// that stops.
+	CursorKey auth.Key
 }
 
 // DB is a database, open for tenants' work and for the platform's. It is safe for concurrent use.
 type DB struct {
 	tenant, platform *sqlx.DB
 	constraints      sync.Map // constraintKey -> constraint
+	cursorKey        auth.Key
 }
 
 // Open connects both logins and checks that neither can do more than it should. It blocks until the database answers
 // or ctx ends.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
+	if cfg.CursorKey == nil {
+		cfg.CursorKey = make(auth.Key, auth.MinKeySize)
+		_, _ = rand.Read(cfg.CursorKey) // which never fails
+	}
 	tenant, err := openPool(cfg.TenantURL, cfg.TenantConns, 8)
 	if err != nil {
 		return nil, fmt.Errorf("tenants' login: %w", err)
@@ -46,7 +56,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("platform's login: %w", err), tenant.Close())
 	}
-	db := &DB{tenant: tenant, platform: platform}
+	db := &DB{tenant: tenant, platform: platform, cursorKey: cfg.CursorKey}
 	if err := db.checkLogins(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -6,11 +6,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
+	lru "github.com/hashicorp/golang-lru/v2"
 
+	"rowcall/modules/auth"
 	"rowcall/modules/filter"
 )
 
@@ -38,6 +41,11 @@ type column struct {
 	onCreate bool // a client may give it to create
 	onUpdate bool // a client may give it to update
 	rules    string
+	read     auth.Role // who may see it; auth.Nobody: whoever may read the row
+	indexed  bool      // of a jsonb column: there is a function for its index
+	ref      string    // the entity that it refers to; "" for none
+	refName  string    // what the referenced row is called here
+	many     string    // what the rows with the reference are called there; "" for nothing
 }
 
 // kind is a Go type that a field can have, and what Postgres and the query language call it.
@@ -69,18 +77,29 @@ type plan struct {
 	byName  map[string]*column // by wire name
 	byDB    map[string]*column
 	schema  *filter.Schema
-	byID    filter.Order
 	insert  []*column // all but the base columns and the tenant
 	access  Access
 	own     *column // Access.Own
+	unique  [][]string
+	hidden  auth.Role // the role from which on every field can be seen
+	texts   *lru.Cache[string, string]
+
+	linked atomic.Bool // whether the schema knows its references
 }
 
 // plans are all entities by table, so that a violated constraint can be told in the client's words.
 var plans sync.Map // table -> *plan
 
 // newPlan reads the struct's tags, and panics at what cannot work.
-func newPlan(entity, table string, goType reflect.Type, access Access) *plan {
-	p := &plan{entity: entity, table: table, goType: goType, access: access, byName: map[string]*column{}, byDB: map[string]*column{}}
+func newPlan(entity string, goType reflect.Type, access Access, o options) *plan {
+	texts, err := lru.New[string, string](textsPerEntity)
+	if err != nil {
+		panic(err) // the size is a constant
+	}
+	p := &plan{
+		entity: entity, table: o.table, goType: goType, access: access, unique: o.unique, texts: texts,
+		byName: map[string]*column{}, byDB: map[string]*column{},
+	}
 	for _, f := range reflect.VisibleFields(goType) {
 		if f.Anonymous || !f.IsExported() {
 			continue
@@ -98,6 +117,7 @@ func newPlan(entity, table string, goType reflect.Type, access Access) *plan {
 		if c.name != "" {
 			p.byName[c.name] = c
 		}
+		p.hidden = max(p.hidden, c.read)
 		if !slices.Contains(baseColumns, c.db) {
 			p.insert = append(p.insert, c)
 		}
@@ -115,26 +135,37 @@ func newPlan(entity, table string, goType reflect.Type, access Access) *plan {
 			panic(fmt.Sprintf("store: entity %s: the field %s is no user's id, an int64", entity, access.Own))
 		}
 	}
-	p.schema = p.newSchema()
-	order, err := filter.ParseOrder(nil, p.schema, "")
-	if err != nil {
-		panic(err)
+	for _, key := range p.unique {
+		for _, name := range key {
+			if c := p.byName[name]; c == nil || !c.onCreate {
+				panic(fmt.Sprintf("store: entity %s: the unique key %v has no field %s that clients can give", entity, key, name))
+			}
+		}
 	}
-	p.byID = order
-	if other, twice := plans.LoadOrStore(table, p); twice && other.(*plan).goType != goType {
-		panic(fmt.Sprintf("store: table %s belongs to two entities", table))
+	p.schema = p.newSchema(o.search)
+	if other, twice := plans.LoadOrStore(p.table, p); twice {
+		other := other.(*plan)
+		if other.goType != goType || other.entity != entity || other.access != access {
+			panic(fmt.Sprintf("store: table %s belongs to two entities", p.table))
+		}
+		return other
 	}
 	return p
 }
 
-func (p *plan) newSchema() *filter.Schema {
-	var fields []filter.Field
+func (p *plan) newSchema(search string) *filter.Schema {
+	e := filter.Entity{Name: p.entity, Table: p.table, Read: p.access.Read, Search: search}
+	if p.own != nil {
+		e.Own = p.own.db
+	}
 	for _, c := range p.columns {
 		if c.name != "" {
-			fields = append(fields, filter.Field{Name: c.name, Column: c.db, Type: c.kind.filter, Nullable: c.nullable})
+			e.Fields = append(e.Fields, filter.Field{
+				Name: c.name, Column: c.db, Type: c.kind.filter, Nullable: c.nullable, Read: c.read, Indexed: c.indexed,
+			})
 		}
 	}
-	return filter.NewSchema(fields...)
+	return filter.NewSchema(e)
 }
 
 func newColumn(f reflect.StructField) (*column, error) {
@@ -159,6 +190,9 @@ func newColumn(f reflect.StructField) (*column, error) {
 		return nil, fmt.Errorf("the type %s has no column type", f.Type)
 	}
 	c.kind = kinds[i]
+	if err := c.readTags(f.Tag); err != nil {
+		return nil, err
+	}
 	if write, ok := f.Tag.Lookup("write"); ok {
 		for _, op := range strings.Split(write, ",") {
 			switch op {
@@ -177,6 +211,33 @@ func newColumn(f reflect.StructField) (*column, error) {
 	return c, checkRules(c)
 }
 
+// readTags reads the tags read, index, ref and many.
+func (c *column) readTags(tag reflect.StructTag) error {
+	if name, ok := tag.Lookup("read"); ok {
+		role, known := auth.ParseRole(name)
+		if !known {
+			return fmt.Errorf("read:%q: there is no such role", name)
+		}
+		c.read = role
+	}
+	if index, ok := tag.Lookup("index"); ok {
+		if index != "gin" || c.kind.filter != filter.JSON {
+			return fmt.Errorf("index:%q: only gin is known, of JSON", index)
+		}
+		c.indexed = true
+	}
+	c.ref, c.many = tag.Get("ref"), tag.Get("many")
+	if c.ref != "" {
+		var ok bool
+		if c.refName, ok = strings.CutSuffix(c.name, "_id"); !ok || c.refName == "" {
+			return fmt.Errorf("ref:%q: the field's name must end in _id", c.ref)
+		}
+	} else if c.many != "" {
+		return fmt.Errorf("many:%q: it refers to nothing", c.many)
+	}
+	return nil
+}
+
 // writable returns the names that a client may give to the operation.
 func (p *plan) writable(op operation) []string {
 	var names []string
@@ -186,6 +247,17 @@ func (p *plan) writable(op operation) []string {
 		}
 	}
 	return names
+}
+
+// visible returns the fields that an actor of the role may see, in their order.
+func (p *plan) visible(role auth.Role) []*column {
+	var columns []*column
+	for _, c := range p.columns {
+		if c.name != "" && c.read <= role {
+			columns = append(columns, c)
+		}
+	}
+	return columns
 }
 
 func (p *plan) dbNames() []any {

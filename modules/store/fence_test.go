@@ -126,7 +126,8 @@ func TestCatalogue(t *testing.T) {
 		       (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND 0 = ANY(p.polroles)
 		            AND pg_get_expr(p.polqual, p.polrelid) LIKE '(tenant_id = ( SELECT (NULLIF(current_setting(''app.tenant_id''%)'
 		            AND pg_get_expr(p.polwithcheck, p.polrelid) = pg_get_expr(p.polqual, p.polrelid)) AS tenant_policies,
-		       (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid) AS policies,
+		       (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid
+		            AND NOT (p.polname = 'owner_reads' AND p.polcmd = 'r' AND p.polroles = ARRAY[c.relowner])) AS policies,
 		       (SELECT count(*) FROM pg_policy p WHERE p.polrelid = c.oid AND p.polroles = ARRAY['rowcall_platform'::regrole::oid]) AS platform_policies,
 		       coalesce((SELECT bool_and((SELECT attnum FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id') = ANY(k.conkey))
 		            FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p'), false) AS keyed,

@@ -131,6 +131,9 @@ func drawCondition(t *rapid.T, k kind) any {
 // operatorsOf spells the contract's table out.
 func operatorsOf(k kind) []string {
 	ops := []string{"$eq", "$not", "$in", "$notIn", "$null"}
+	if k == jsons {
+		ops = append(ops, "$has", "$notHas")
+	}
 	if k != bools && k != jsons {
 		ops = append(ops, "$lt", "$lte", "$gt", "$gte")
 	}
@@ -164,6 +167,8 @@ func negationOf(op string) string {
 
 func drawOperand(t *rapid.T, k kind, op string) any {
 	switch {
+	case op == "$has" || op == "$notHas":
+		return rapid.SampledFrom([]string{"a", "b", "1", ""}).Draw(t, "key")
 	case op == "$null" || strings.HasSuffix(op, "mpty"):
 		return rapid.Bool().Draw(t, "flag")
 	case op == "$eq" || op == "$not":

@@ -255,6 +255,19 @@ func (m meaning) holds(value any, op string, operand any) bool {
 		return false
 	}
 	switch op {
+	case "$has":
+		var v any
+		if json.Unmarshal(value.(jsontext.Value), &v) != nil {
+			panic("not JSON")
+		}
+		switch v := v.(type) {
+		case map[string]any:
+			_, ok := v[operand.(string)]
+			return ok
+		case []any:
+			return slices.Contains(v, operand)
+		}
+		return v == operand
 	case "$lt":
 		return compare(value, operand) < 0
 	case "$lte":

@@ -5,7 +5,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
-	lru "github.com/hashicorp/golang-lru/v2"
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
@@ -19,8 +18,8 @@ const (
 	MaxLimit     = 5000 // rows of a list
 )
 
-// textsPerRepo bounds a repository's cache of SQL texts, of which clients can ask for any number by their filters.
-const textsPerRepo = 1000
+// textsPerEntity bounds an entity's cache of SQL texts, of which clients can ask for any number by their filters.
+const textsPerEntity = 1000
 
 // Key is what a row's id can be: int64 for rows whose ids the server makes, UUID for those that clients create offline.
 type Key interface{ int64 | uuid.UUID }
@@ -47,18 +46,29 @@ type Preparer interface{ PrepareCreate(tx *Tx) error }
 // Errors by kind, of every call: FORBIDDEN for an actor who may not; NOT_FOUND for a row that is not there, or is another
 // tenant's, or may not be seen; VALIDATION, ALREADY_EXISTS, BAD_REFERENCE and REFERENCED for what the entity's rules and
 // the table's constraints refuse, with paths that begin at the row's fields; UNAVAILABLE and TIMEOUT.
-type Repo[E Entity[K], K Key] struct {
-	plan  *plan
-	texts *lru.Cache[string, string]
-}
+type Repo[E Entity[K], K Key] struct{ plan *plan }
 
 // Option changes what a repository takes for granted.
 type Option func(*options)
 
-type options struct{ table string }
+type options struct {
+	table  string
+	unique [][]string
+	search string
+}
 
 // Table names an entity's table or view where it is not called like the entity.
 func Table(name string) Option { return func(o *options) { o.table = name } }
+
+// Unique says that no two rows of a tenant have the same values in the fields, as a unique constraint or index on tenant_id and their
+// columns has it. Rows can be upserted by them.
+func Unique(fields ...string) Option {
+	return func(o *options) { o.unique = append(o.unique, fields) }
+}
+
+// Search says that the rows can be searched for words: the table has a column search of type tsvector, and the procedure
+// search_index was called for it.
+func Search() Option { return func(o *options) { o.search = "search" } }
 
 // NewRepo returns the repository of the entity E, named as in the methods (create_<entity>). It reads E's tags:
 //
@@ -66,6 +76,10 @@ func Table(name string) Option { return func(o *options) { o.table = name } }
 //	json:"title"               the field's name for clients; "-" hides it from them, in results and filters alike
 //	write:"create,update"      when clients may write it; without the tag, never
 //	validate:"required,max=9"  its rules, in the syntax of github.com/go-playground/validator
+//	read:"admin"               the role from which on it can be seen, filtered by and sorted by; without the tag, whoever can read the row
+//	ref:"project"              of a field project_id: the id of a row of another entity, which clients call project
+//	many:"tasks"               beside ref: what they call these rows there, as a list
+//	index:"gin"                of JSON: the procedure json_index was called for it
 //
 // A field's type is int64, float64, bool, string, time.Time, uuid.UUID, jsontext.Value, or a pointer to one of them for
 // a column that can be NULL. NewRepo panics at a mistake in the declaration.
@@ -74,18 +88,18 @@ func NewRepo[E Entity[K], K Key](entity string, access Access, opts ...Option) *
 	for _, opt := range opts {
 		opt(&o)
 	}
-	texts, err := lru.New[string, string](textsPerRepo)
-	if err != nil {
-		panic(err) // the size is above
-	}
-	return &Repo[E, K]{plan: newPlan(entity, o.table, reflect.TypeFor[E](), access), texts: texts}
+	return &Repo[E, K]{newPlan(entity, reflect.TypeFor[E](), access, o)}
 }
 
 // Entity returns the entity's name.
 func (r *Repo[E, K]) Entity() string { return r.plan.entity }
 
-// Schema returns the fields that clients can filter and sort by.
-func (r *Repo[E, K]) Schema() *filter.Schema { return r.plan.schema }
+// Schema returns the fields and references that clients can filter and sort by. It panics at a reference to an entity that no
+// repository has: call it first when all of a program's are there.
+func (r *Repo[E, K]) Schema() *filter.Schema {
+	r.plan.link()
+	return r.plan.schema
+}
 
 // DecodeNew reads a client's data for a new row. Issues have paths from the data on: INVALID_PARAMS for fields that are
 // unknown, cannot be written or have a wrong type, VALIDATION for null where there is no NULL.
@@ -128,7 +142,7 @@ func (r *Repo[E, K]) CreateAll(tx *Tx, rows []E) ([]E, error) {
 // Get returns a row.
 func (r *Repo[E, K]) Get(tx *Tx, id K) (E, error) {
 	var none E
-	if err := r.allow(tx, reading); err != nil {
+	if err := r.plan.allow(tx, reading); err != nil {
 		return none, err
 	}
 	return r.one(tx, reading, id, "get", r.plan.getText, r.rowArgs(tx, id))
@@ -136,41 +150,25 @@ func (r *Repo[E, K]) Get(tx *Tx, id K) (E, error) {
 
 // List returns the rows that the options choose, in their order.
 func (r *Repo[E, K]) List(tx *Tx, o ListOptions) (Page[E], error) {
-	if err := r.allow(tx, reading); err != nil {
-		return Page[E]{}, err
-	}
-	if err := o.check(); err != nil {
-		return Page[E]{}, err
-	}
-	if !o.Total {
-		rows, err := r.list(tx, o)
-		return Page[E]{Rows: rows}, err
-	}
-	var page Page[E]
-	err := tx.atomically(&snapshot, func(tx *Tx) (err error) {
-		if page.Rows, err = r.list(tx, o); err != nil {
-			return err
-		}
-		total, err := r.count(tx, o.Filter)
-		page.Total = &total
-		return err
-	})
-	return page, err
+	return paged(r.plan, tx, o, nil, list[E])
 }
 
 // Count returns how many rows the filter chooses.
 func (r *Repo[E, K]) Count(tx *Tx, f *filter.Filter) (int64, error) {
-	if err := r.allow(tx, reading); err != nil {
+	if err := r.plan.allow(tx, reading); err != nil {
 		return 0, err
 	}
-	return r.count(tx, f)
+	if err := f.Allowed(tx.Actor.Role); err != nil {
+		return 0, err
+	}
+	return r.plan.count(tx, orAll(f))
 }
 
 // Update changes a row, in one statement, and returns it as it is now. With a version that is not the row's, nothing
 // changes and the error is CONFLICT with the row as current.
 func (r *Repo[E, K]) Update(tx *Tx, id K, set Set, version Version) (E, error) {
 	var none E
-	if err := r.allow(tx, updating); err != nil {
+	if err := r.plan.allow(tx, updating); err != nil {
 		return none, err
 	}
 	if err := r.plan.validateSet(set); err != nil {
@@ -197,7 +195,7 @@ func (r *Repo[E, K]) Update(tx *Tx, id K, set Set, version Version) (E, error) {
 // Delete removes a row, in one statement, and returns it as it was. A version is as in Update.
 func (r *Repo[E, K]) Delete(tx *Tx, id K, version Version) (E, error) {
 	var none E
-	if err := r.allow(tx, deleting); err != nil {
+	if err := r.plan.allow(tx, deleting); err != nil {
 		return none, err
 	}
 	shape, args := version.add([]byte{'d'}, r.rowArgs(tx, id))
@@ -210,7 +208,7 @@ func (r *Repo[E, K]) Delete(tx *Tx, id K, version Version) (E, error) {
 // DeleteAll removes up to MaxBulk rows and returns them as they were, in the order of ids: all of them, or none and
 // NOT_FOUND for the first that is not there.
 func (r *Repo[E, K]) DeleteAll(tx *Tx, ids []K) ([]E, error) {
-	if err := r.allow(tx, deleting); err != nil {
+	if err := r.plan.allow(tx, deleting); err != nil {
 		return nil, err
 	}
 	if len(ids) > MaxBulk {

@@ -1,91 +1,24 @@
 package store
 
 import (
-	"database/sql"
 	"reflect"
 
 	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
-	"rowcall/modules/auth"
-	"rowcall/modules/filter"
 )
 
-// ListOptions choose rows. The zero ListOptions are the first DefaultLimit rows by id.
-type ListOptions struct {
-	Filter *filter.Filter // nil: every row
-	Order  filter.Order   // zero: by id
-	Limit  *int64         // nil: DefaultLimit; at most MaxLimit
-	Offset int64          // rows to leave out at the beginning
-	Total  bool           // whether to count all rows that the filter chooses
-}
-
-// Page is one answer of a list.
-type Page[E any] struct {
-	Rows  []E
-	Total *int64 // nil unless it was asked for
-}
-
-// snapshot lets a list and its total see the same rows.
-var snapshot = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
-
-func (o *ListOptions) check() error {
-	switch {
-	case o.Limit != nil && (*o.Limit < 0 || *o.Limit > MaxLimit):
-		return apperr.Invalid(apperr.Issue{Path: "limit", Reason: "must be from 0 to 5000"})
-	case o.Offset < 0:
-		return apperr.Invalid(apperr.Issue{Path: "offset", Reason: "may not be negative"})
-	}
-	return nil
-}
-
-func (o *ListOptions) limit() int64 {
-	if o.Limit == nil {
-		return DefaultLimit
-	}
-	return *o.Limit
-}
-
-// allow returns nil if the actor may do the operation to rows of the entity at all.
-func (r *Repo[E, K]) allow(tx *Tx, op operation) error {
-	role, scope := r.plan.access.Write, auth.ScopeWrite
-	if op == reading {
-		role, scope = r.plan.access.Read, auth.ScopeRead
-	}
-	if role == auth.Nobody {
-		return apperr.New(apperr.Forbidden, "Nobody may do this")
-	}
-	return tx.Actor.Can(role, scope)
-}
-
-// ownOnly tells whether the actor reaches only rows of their own.
-func (r *Repo[E, K]) ownOnly(tx *Tx) bool { return r.plan.own != nil && tx.Actor.Role < auth.Admin }
-
-// text returns the SQL for a shape, building it when it is not known. The shape stands for everything that the text
-// depends on, besides the entity and whether the actor is held to rows of their own.
+// text returns the SQL for a shape of a statement.
 func (r *Repo[E, K]) text(tx *Tx, shape string, build func(own bool) string) string {
-	own := r.ownOnly(tx)
-	if own {
-		shape = "own " + shape
-	}
-	text, ok := r.texts.Get(shape)
-	if !ok {
-		text = build(own)
-		if len(text) <= maxPrepared {
-			r.texts.Add(shape, text)
-		}
-	}
-	return text
+	own := r.plan.ownOnly(tx)
+	var buf [64]byte
+	return r.plan.cached(own, append(buf[:0], shape...), func() string { return build(own) })
 }
 
 // whereArgs are the arguments of the condition that every statement has, and then more.
 func (r *Repo[E, K]) whereArgs(tx *Tx, more ...any) []any {
 	args := make([]any, 0, 3+len(more))
-	args = append(args, tx.tenant)
-	if r.ownOnly(tx) {
-		args = append(args, tx.Actor.User)
-	}
-	return append(args, more...)
+	return append(r.plan.whereArgs(args, tx, r.plan.ownOnly(tx)), more...)
 }
 
 func (r *Repo[E, K]) rowArgs(tx *Tx, id K) []any { return r.whereArgs(tx, keyArg(id)) }
@@ -122,47 +55,9 @@ func (r *Repo[E, K]) conflict(tx *Tx, id K, version Version, err error) error {
 	return apperr.New(apperr.Conflict, "The "+r.plan.entity+" has changed since that version").With("current", current)
 }
 
-func (r *Repo[E, K]) list(tx *Tx, o ListOptions) ([]E, error) {
-	if o.Order == nil {
-		o.Order = r.plan.byID
-	}
-	var buf [128]byte
-	shape := append(buf[:0], "l "...)
-	f := orAll(o.Filter)
-	shape = f.Shape(shape)
-	shape = append(shape, ' ')
-	shape = o.Order.Shape(shape)
-	args := f.Args(r.whereArgs(tx))
-	args = append(args, o.limit(), o.Offset)
-	rows, err := query[E](&tx.runner, r.plan, r.text(tx, string(shape), func(own bool) string {
-		return r.plan.listText(own, f, o.Order)
-	}), args)
-	if err != nil {
-		return nil, tx.explain(r.plan, reading, err)
-	}
-	return rows, nil
-}
-
-func orAll(f *filter.Filter) *filter.Filter {
-	if f == nil {
-		return &filter.Filter{}
-	}
-	return f
-}
-
-func (r *Repo[E, K]) count(tx *Tx, f *filter.Filter) (n int64, err error) {
-	f = orAll(f)
-	shape := f.Shape([]byte("c "))
-	text := r.text(tx, string(shape), func(own bool) string { return r.plan.countText(own, f) })
-	if err := tx.Get(&n, text, f.Args(r.whereArgs(tx))...); err != nil {
-		return 0, err
-	}
-	return n, nil
-}
-
 // create adds rows: one by parameters, several by one JSON parameter, so that the text does not depend on how many.
 func (r *Repo[E, K]) create(tx *Tx, rows []E) ([]E, error) {
-	if err := r.allow(tx, creating); err != nil {
+	if err := r.plan.allow(tx, creating); err != nil {
 		return nil, err
 	}
 	if len(rows) == 0 {
@@ -213,7 +108,7 @@ func (r *Repo[E, K]) prepare(tx *Tx, e *E) error {
 			id.Set(reflect.ValueOf(made))
 		}
 	}
-	if r.ownOnly(tx) && v.FieldByIndex(r.plan.own.index).Interface() != any(tx.Actor.User) {
+	if r.plan.own != nil && r.plan.ownOnly(tx) && v.FieldByIndex(r.plan.own.index).Interface() != any(tx.Actor.User) {
 		return apperr.New(apperr.Forbidden, "This can be created for oneself only")
 	}
 	return r.plan.validate(v)

@@ -303,7 +303,7 @@ func TestListOptions(t *testing.T) {
 	}
 	list := func(order string, o store.ListOptions) string {
 		t.Helper()
-		o.Order = must[filter.Order](t)(filter.ParseOrder(jsontext.Value(order), things.Schema(), ""))
+		o.Order = must[*filter.Order](t)(filter.ParseOrder(jsontext.Value(order), things.Schema(), ""))
 		page := must[store.Page[thing]](t)(things.List(tx, o))
 		labels := ""
 		for _, row := range page.Rows {

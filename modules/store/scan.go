@@ -14,7 +14,7 @@ import (
 	"rowcall/modules/auth"
 )
 
-// scanner reads rows of a plan's columns, in their order, into entities. database/sql hands each value to a cell, which
+// scanner reads rows of columns of a plan into entities. database/sql hands each value to a cell, which
 // stores it without the conversions that it would do for a plain pointer.
 type scanner struct {
 	cells []cell
@@ -28,11 +28,15 @@ const maxResult = 64 << 20
 // errLarge is the error of a result past maxResult.
 var errLarge = apperr.Invalid(apperr.Issue{Path: "limit", Reason: "is too large: the rows take more than 64 MiB"})
 
-func newScanner(p *plan) *scanner {
-	s := &scanner{cells: make([]cell, len(p.columns)), dest: make([]any, len(p.columns))}
-	for i, c := range p.columns {
+// newScanner returns a scanner of the columns, and of further values after them, of which the last row's remain.
+func newScanner(columns []*column, more []any) *scanner {
+	s := &scanner{cells: make([]cell, len(columns)), dest: make([]any, len(columns)+len(more))}
+	for i, c := range columns {
 		s.cells[i].column, s.cells[i].of = c, s
 		s.dest[i] = &s.cells[i]
+	}
+	for i := range more {
+		s.dest[len(columns)+i] = &more[i]
 	}
 	return s
 }
@@ -156,31 +160,61 @@ func (c *cell) mismatch(src any) error {
 }
 
 // query runs a statement whose result has the plan's columns, and returns its rows.
-func query[E any](r *runner, p *plan, text string, args []any) (rows []E, err error) {
-	start := time.Now()
+func query[E any](r *runner, p *plan, text string, args []any) ([]E, error) {
+	rows, _, err := queryPage[E](r, p, text, args, nil, 0)
+	return rows, err
+}
+
+// queryPage is query for a result with further values after the columns, of which at most so many rows are read, if that is not 0.
+// more tells whether there are further ones.
+func queryPage[E any](r *runner, p *plan, text string, args, values []any, most int64) (rows []E, more bool, err error) {
+	var row E
+	s := newScanner(p.columns, values)
+	s.aim(reflect.ValueOf(&row).Elem())
+	rows = []E{}
+	more, err = r.read(text, args, s, most, func() { rows = append(rows, row) })
+	if err != nil {
+		return nil, false, err
+	}
+	return rows, more, nil
+}
+
+// queryRows is queryPage for some columns of a plan. The rows are a slice of its Go type.
+func queryRows(r *runner, p *plan, columns []*column, text string, args, values []any, most int64) (rows reflect.Value, more bool, err error) {
+	row := reflect.New(p.goType).Elem()
+	s := newScanner(columns, values)
+	s.aim(row)
+	rows = reflect.MakeSlice(reflect.SliceOf(p.goType), 0, 16)
+	more, err = r.read(text, args, s, most, func() { rows = reflect.Append(rows, row) })
+	return rows, more, err
+}
+
+// read runs a statement and scans its rows, with add after each.
+func (r *runner) read(text string, args []any, s *scanner, most int64, add func()) (more bool, err error) {
+	start, n := time.Now(), int64(0)
 	defer func() {
 		r.count(start)
-		auth.RequestFrom(r.ctx).Stats.Rows += len(rows)
+		auth.RequestFrom(r.ctx).Stats.Rows += int(n)
 	}()
 	result, err := r.on.QueryxContext(r.ctx, text, args...)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	defer func() { err = closeRows(result, err) }()
-	var row E
-	s := newScanner(p)
-	s.aim(reflect.ValueOf(&row).Elem())
-	rows = []E{}
 	for result.Next() {
-		if err := result.Scan(s.dest...); err != nil {
-			return nil, err
+		if most > 0 && n == most {
+			return true, nil
 		}
-		rows = append(rows, row)
+		if err := result.Scan(s.dest...); err != nil {
+			return false, err
+		}
+		add()
+		n++
 		if s.bytes > maxResult {
-			return nil, errLarge
+			return false, errLarge
 		}
 	}
-	return rows, result.Err()
+	return false, result.Err()
 }
 
 func closeRows(rows *sqlx.Rows, err error) error {

@@ -43,26 +43,24 @@ func eq(column string) exp.Expression { return goqu.C(column).Eq(goqu.L("?", sta
 // where is the condition that every statement has: the tenant, and the rows that the actor is held to.
 func (p *plan) where(own bool, more ...exp.Expression) exp.ExpressionList {
 	all := []exp.Expression{eq("tenant_id")}
-	if own {
+	if own && p.own != nil {
 		all = append(all, eq(p.own.db))
 	}
 	return goqu.And(append(all, more...)...)
 }
 
+// rootWhere is where for rows under the name that filters give them.
+func (p *plan) rootWhere(own bool, more ...exp.Expression) exp.ExpressionList {
+	const tenant, is = `"` + filter.Root + `"."tenant_id" = ?`, `"` + filter.Root + `".`
+	all := []exp.Expression{goqu.L(tenant, stand)}
+	if own && p.own != nil {
+		all = append(all, goqu.L(is+`"`+p.own.db+`" = ?`, stand))
+	}
+	return goqu.And(append(all, more...)...)
+}
+
 func (p *plan) getText(own bool) string {
-	return build(p.from(own, eq("id")))
-}
-
-func (p *plan) from(own bool, more ...exp.Expression) *goqu.SelectDataset {
-	return postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, more...))
-}
-
-func (p *plan) listText(own bool, f *filter.Filter, order filter.Order) string {
-	return build(p.from(own, f.Where()).Order(order.Expressions()...).Limit(1).Offset(1))
-}
-
-func (p *plan) countText(own bool, f *filter.Filter) string {
-	return build(p.from(own, f.Where()).Select(goqu.COUNT(goqu.Star())))
+	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, eq("id"))))
 }
 
 // assignment is one column of an update, and the argument for it.
@@ -89,11 +87,7 @@ func (p *plan) assignments(tx *Tx, set Set) ([]assignment, error) {
 }
 
 func (p *plan) updateText(assigned []assignment, own, version bool) string {
-	record := goqu.Record{"version": goqu.L(`"version" + 1`)}
-	for _, a := range assigned {
-		record[a.column] = stand
-	}
-	return build(postgres.Update(p.table).Prepared(true).Set(record).
+	return build(postgres.Update(p.table).Prepared(true).Set(p.record(assigned)).
 		Where(p.rowWhere(own, version)).Returning(p.dbNames()...))
 }
 
@@ -127,12 +121,18 @@ func (p *plan) given() []*column {
 // serverColumns are what the repository writes for every new row, before the given ones.
 var serverColumns = []any{"tenant_id", "cid", "ctime", "mid", "mtime", "version"}
 
-func (p *plan) insertText() string {
-	cols := slices.Clone(serverColumns)
-	vals := []any{stand, stand, stand, stand, stand, goqu.L("1")}
+// insertion is the columns of a new row and what stands for their values, for insertArgs.
+func (p *plan) insertion() (cols, vals []any) {
+	cols = slices.Clone(serverColumns)
+	vals = []any{stand, stand, stand, stand, stand, goqu.L("1")}
 	for _, c := range p.given() {
 		cols, vals = append(cols, c.db), append(vals, stand)
 	}
+	return cols, vals
+}
+
+func (p *plan) insertText() string {
+	cols, vals := p.insertion()
 	return build(postgres.Insert(p.table).Prepared(true).Cols(cols...).Vals(vals).Returning(p.dbNames()...))
 }
 

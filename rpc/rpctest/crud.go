@@ -204,7 +204,7 @@ func lists(t *testing.T, e Entity, c, _ *Client) {
 	if failed != nil {
 		t.Fatal(failed)
 	}
-	if result.Total == nil || *result.Total != 5 || result.NextCursor != nil {
+	if result.Total == nil || *result.Total != 5 || result.NextCursor == nil {
 		t.Errorf("total and cursor: %+v", result)
 	}
 	rows := Call[[]Row](c, "list_"+e.Plural, Row{"filters": mine, "list_options": Row{"order_bys": "!id", "limit": 2, "offset": 1}})

@@ -1,0 +1,167 @@
+package store
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"rowcall/modules/filter"
+)
+
+// CursorTTL is how long a cursor can be used.
+const CursorTTL = 24 * time.Hour
+
+// A cursor is where a page ended: the values of the order's keys in its last row. It is a JSON array of the second in which it
+// ends and the values, followed by a code over that array and all that it goes with (the tenant, the user, the entity, the filter
+// and the order). Who changes one of them has no key to make the code anew.
+
+// maxCursor bounds a cursor: it holds the values of a row's keys.
+const maxCursor = 1 << 18
+
+// codeSize is the length of the code, in bytes: as long as no guess can find.
+const codeSize = 16
+
+var errCursor = invalidOption("cursor", "is no cursor of this list: it goes with the same user, filters and order_bys, and cannot be changed")
+
+// seal returns the cursor of a row with the values.
+func (l *listing) seal(values []any) (string, error) {
+	text := append(make([]byte, 0, 128), '[')
+	text = strconv.AppendInt(text, l.tx.now.Add(CursorTTL).Unix(), 10)
+	for _, v := range values {
+		var err error
+		if text, err = appendCursorValue(append(text, ','), v); err != nil {
+			return "", err
+		}
+	}
+	text = append(text, ']')
+	return base64.RawURLEncoding.EncodeToString(append(text, l.code(text)...)), nil
+}
+
+// open returns the values of a cursor; INVALID_PARAMS if it is not one of this list, or too old.
+func (l *listing) open(cursor string) ([]any, error) {
+	if len(cursor) > maxCursor {
+		return nil, errCursor
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(sealed) <= codeSize {
+		return nil, errCursor
+	}
+	text, code := sealed[:len(sealed)-codeSize], sealed[len(sealed)-codeSize:]
+	if !hmac.Equal(code, l.code(text)) {
+		return nil, errCursor
+	}
+	d := jsontext.NewDecoder(bytes.NewReader(text))
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	end, err := readCursorValue(d, filter.Int)
+	if err != nil {
+		return nil, err
+	}
+	if l.tx.now.Unix() >= end.(int64) {
+		return nil, invalidOption("cursor", "is older than a day: begin anew")
+	}
+	values := make([]any, len(l.order.Keys))
+	for i := range values {
+		if values[i], err = readCursorValue(d, l.order.Keys[i].Field.Type); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+// code returns the code of a cursor's text in this list.
+func (l *listing) code(text []byte) []byte {
+	user := l.tx.Actor.User
+	bound := make([]byte, 0, 256)
+	bound = appendPart(bound, text)
+	bound = appendPart(bound, []byte(l.tx.tenant))
+	bound = binary.AppendVarint(bound, user)
+	bound = strconv.AppendBool(bound, l.own)
+	bound = appendPart(bound, []byte(l.entity))
+	bound = l.order.Shape(l.filter.Shape(bound))
+	for _, arg := range l.order.Args(l.filter.Args(nil, l.own, user), l.own, user) {
+		bound = appendPart(bound, appendArgText(nil, arg))
+	}
+	mac := hmac.New(sha256.New, l.tx.db.cursorKey)
+	mac.Write(bound)
+	return mac.Sum(nil)[:codeSize]
+}
+
+// appendPart appends bytes so that where they end can be told.
+func appendPart(dst, part []byte) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(part))), part...)
+}
+
+// appendArgText appends a text that no other argument of its type has.
+func appendArgText(dst []byte, arg any) []byte {
+	switch arg := arg.(type) {
+	case string:
+		return append(dst, arg...)
+	case int64:
+		return strconv.AppendInt(dst, arg, 10)
+	case []string:
+		return fmt.Appendf(dst, "%q", arg)
+	case time.Time:
+		return strconv.AppendInt(dst, arg.UnixMicro(), 10)
+	}
+	return fmt.Appendf(dst, "%v", arg)
+}
+
+func appendCursorValue(dst []byte, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case nil:
+		return append(dst, "null"...), nil
+	case int64:
+		return strconv.AppendInt(dst, v, 10), nil
+	case float64:
+		return strconv.AppendFloat(dst, v, 'g', -1, 64), nil
+	case bool:
+		return strconv.AppendBool(dst, v), nil
+	case time.Time:
+		return strconv.AppendInt(dst, v.UnixMicro(), 10), nil
+	case uuid.UUID:
+		return jsontext.AppendQuote(dst, v.String())
+	case string:
+		return jsontext.AppendQuote(dst, v)
+	case []byte:
+		return jsontext.AppendQuote(dst, v)
+	}
+	return dst, fmt.Errorf("store: a %T in a cursor", v)
+}
+
+// readCursorValue reads a value as a filter's arguments have it.
+func readCursorValue(d *jsontext.Decoder, t filter.Type) (any, error) {
+	token, err := d.ReadToken()
+	if err != nil {
+		return nil, errors.Join(err, io.ErrUnexpectedEOF)
+	}
+	if token.Kind() == jsontext.KindNull {
+		return nil, nil
+	}
+	switch t {
+	case filter.Int:
+		return token.Int()
+	case filter.Float:
+		return token.Float()
+	case filter.Bool:
+		return token.Bool(), nil
+	case filter.Time:
+		micro, err := token.Int()
+		return time.UnixMicro(micro).UTC(), err
+	case filter.UUID:
+		return uuid.Parse(token.String())
+	default:
+		return token.String(), nil
+	}
+}

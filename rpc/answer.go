@@ -1,0 +1,150 @@
+package rpc
+
+import (
+	"reflect"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/jsonrpc"
+	"rowcall/modules/store"
+)
+
+// How rows are answered. Most often all of a row is, by the plan of its type; a row of which the actor may not see all, or did not
+// ask for all, or which has others in it, is a record.
+
+// row is an entity's row.
+type row[E any] struct {
+	all    *E
+	record *store.Record
+}
+
+// rows are an entity's rows.
+type rows[E any] struct {
+	all     []E
+	records []store.Record // if all is nil
+}
+
+// groups is the answer of an aggregation.
+type groups struct {
+	Data groupRows `json:"data"`
+	More bool      `json:"more"`
+}
+
+type groupRows store.Groups
+
+func (n entity[E, K]) row(tx *store.Tx, e E) row[E] {
+	if !n.repo.Hides(tx.Actor.Role) {
+		return row[E]{all: &e}
+	}
+	return row[E]{record: &store.Record{Row: reflect.ValueOf(&e).Elem(), Fields: n.repo.Visible(tx.Actor.Role)}}
+}
+
+func (n entity[E, K]) rows(tx *store.Tx, all []E) rows[E] {
+	if !n.repo.Hides(tx.Actor.Role) {
+		return rows[E]{all: all}
+	}
+	set, records := n.repo.Visible(tx.Actor.Role), make([]store.Record, len(all))
+	for i := range all {
+		records[i] = store.Record{Row: reflect.ValueOf(&all[i]).Elem(), Fields: set}
+	}
+	return rows[E]{records: records}
+}
+
+// conflict shows the row that an error of the repository holds as the actor may see it.
+func (n entity[E, K]) conflict(tx *store.Tx, err error) error {
+	e := apperr.From(err)
+	if e == nil || e.Kind != apperr.Conflict {
+		return err
+	}
+	if current, ok := e.Data["current"].(E); ok {
+		return e.With("current", n.row(tx, current))
+	}
+	return err
+}
+
+// AppendJSON implements jsonrpc.Appender.
+func (r row[E]) AppendJSON(b []byte) ([]byte, error) {
+	if r.record != nil {
+		return written{}.record(b, r.record)
+	}
+	return jsonrpc.AppendJSON(b, r.all)
+}
+
+// AppendJSON implements jsonrpc.Appender.
+func (r rows[E]) AppendJSON(b []byte) ([]byte, error) {
+	if r.all != nil {
+		return jsonrpc.AppendJSON(b, &r.all)
+	}
+	return written{}.records(b, r.records)
+}
+
+// written knows how to write the field sets that it has met.
+type written map[*store.FieldSet]jsonrpc.Members
+
+func (w written) records(b []byte, records []store.Record) ([]byte, error) {
+	b = append(b, '[')
+	var err error
+	for i := range records {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if b, err = w.record(b, &records[i]); err != nil {
+			return b, err
+		}
+	}
+	return append(b, ']'), nil
+}
+
+func (w written) record(b []byte, r *store.Record) ([]byte, error) {
+	members, ok := w[r.Fields]
+	if !ok {
+		members = jsonrpc.MembersOf(r.Fields.Type, r.Fields.Names)
+		w[r.Fields] = members
+	}
+	open := len(b)
+	b, err := members.Append(append(b, '{'), r.Row)
+	for i := range r.Refs {
+		if err != nil {
+			return b, err
+		}
+		ref := &r.Refs[i]
+		b = append(append(append(b, '"'), ref.Name...), `":`...)
+		switch {
+		case ref.Many:
+			b, err = w.records(b, ref.Rows)
+		case ref.One == nil:
+			b = append(b, "null"...)
+		default:
+			b, err = w.record(b, ref.One)
+		}
+		b = append(b, ',')
+	}
+	if len(b) == open+1 {
+		return append(b, '}'), err
+	}
+	b[len(b)-1] = '}' // instead of the last comma
+	return b, err
+}
+
+// AppendJSON implements jsonrpc.Appender.
+func (g groupRows) AppendJSON(b []byte) ([]byte, error) {
+	b = append(b, '[')
+	for i, row := range g.Rows {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, '{')
+		for j, name := range g.Names {
+			if j > 0 {
+				b = append(b, ',')
+			}
+			b = append(append(append(b, '"'), name...), `":`...)
+			value, err := jsonrpc.Marshal(row[j])
+			if err != nil {
+				return b, err
+			}
+			b = append(b, value...)
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']'), nil
+}
