@@ -102,6 +102,13 @@ func ParseAggregation(params AggregationParams, s *Schema, path string) (*Aggreg
 	return a, err
 }
 
+// Over returns the aggregation of the rows that another filter chooses.
+func (a *Aggregation) Over(f *Filter) *Aggregation {
+	over := *a
+	over.Filter = f
+	return &over
+}
+
 // Allowed is as for filters.
 func (a *Aggregation) Allowed(role auth.Role) error { return a.rights.allowed(role) }
 

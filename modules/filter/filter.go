@@ -42,6 +42,7 @@ package filter
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -59,6 +60,16 @@ type Filter struct {
 	args   []any  // in the order of the nodes
 	marked bool   // whether there is a self in args
 	search string // the words of a $search that all rows of the result match, to rank them by; "" for none
+	probes []Probe
+}
+
+// Probe is a condition whose rows an index can find: see [Filter.Found].
+type Probe struct {
+	Schema   *Schema // of the rows
+	Function string  // gives their ids for the argument, of the tenant that the connection is set to
+	Argument any
+
+	node, arg int
 }
 
 // Allowed returns nil if an actor of the role may know all that the filter asks about, else FORBIDDEN. The nil Filter asks about
@@ -158,10 +169,8 @@ func (w writer) expression(i int, s *Schema, depth int) (e exp.Expression, next 
 		return w.exists(i, s, depth)
 	case allOf, anyOf:
 		e, next = w.group(i, s, depth)
-	case search:
-		e, next = goqu.L(s.searchText(depth), 0), i+1
 	default:
-		e, next = n.form.condition(&s.fields[n.of], s.entity.Table, depth), i+1
+		e, next = n.form.condition(s, n.of, depth), i+1
 	}
 	if n.negated {
 		e = goqu.L("(?) IS NOT TRUE", e)
@@ -220,13 +229,15 @@ func (w writer) group(i int, s *Schema, depth int) (e exp.Expression, next int) 
 }
 
 // condition returns the form's template, filled in for a field. Every name in it comes from the declaration.
-func (f form) condition(field *Field, table string, depth int) exp.Expression {
+func (f form) condition(s *Schema, field, depth int) exp.Expression {
 	sql := strings.NewReplacer(
-		"{col}", alias(depth)+`."`+field.Column+`"`,
+		"{col}", alias(depth)+`."`+s.fields[field].Column+`"`,
 		"{row}", alias(depth),
-		"{contains}", `"`+table+"_"+field.Column+`_contains"`,
+		"{id}", types[s.fields[s.id].Type].sql,
+		"{search}", alias(depth)+`."`+s.entity.Search+`"`,
+		"{matches}", `"`+s.entity.Table+`_matches"`,
 		"{path}", pathPlaceholder,
-		"{type}", types[field.Type].sql,
+		"{type}", types[s.fields[field].Type].sql,
 	).Replace(templates[f])
 	discarded := make([]any, strings.Count(sql, "?"))
 	for i := range discarded {
@@ -235,8 +246,24 @@ func (f form) condition(field *Field, table string, depth int) exp.Expression {
 	return goqu.L(sql, discarded...)
 }
 
-// searchText is the condition of $search. The function gives the ids of the rows that match, and is the only way to the
-// index: under row-level security Postgres does not use one for an operator that it does not know to be leakproof.
-func (s *Schema) searchText(depth int) string {
-	return alias(depth) + `."id" = ANY(ARRAY(SELECT "` + s.entity.Table + `_search"(?::text)))`
+// Probes are the conditions whose rows an index can find, in the filter's order. Under row-level security Postgres does not
+// use an index for an operator that it does not know to be leakproof, as those of search and of JSON. A function that runs as the
+// table's owner can, and gives the ids of the rows.
+func (f *Filter) Probes() []Probe { return f.probes }
+
+// Found returns the filter with the ids of the rows that each of its probes has found: a slice of int64 or of string, or nil
+// where they are too many to be of use, or not known. It holds for the same rows, as each is asked again.
+func (f *Filter) Found(ids []any) *Filter {
+	found := *f
+	found.probes = nil
+	found.nodes, found.args = slices.Clone(f.nodes), slices.Clone(f.args)
+	for i, p := range slices.Backward(f.probes) {
+		if ids[i] == nil {
+			continue
+		}
+		n := &found.nodes[p.node]
+		n.form = map[form]form{search: searchFound, jsonContains: jsonFound}[n.form]
+		found.args = slices.Insert(found.args, p.arg, ids[i])
+	}
+	return &found
 }

@@ -14,6 +14,7 @@ const (
 	anyOf              // an array of groups: one of them holds
 	exists             // a step through a reference: the node under it holds for a row that it leads to
 	search
+	searchFound // the same, of rows that the index has found
 	equal
 	in
 	inOrNull // in, for a list with null in it
@@ -33,7 +34,7 @@ const (
 	// What is asked of the value at a path in a JSON column.
 	jsonEqual
 	jsonContains // the column contains an object with the value at the path: what an index can find
-	jsonFound    // the same, by the index
+	jsonFound    // the same, of rows that the index has found
 	jsonIn
 	jsonInOrNull
 	jsonNull
@@ -64,6 +65,8 @@ func (f form) holdsForNull() bool {
 // array ANY is false and ALL is true, even for NULL, hence the further test in likeAll. The patterns of the Ci forms are
 // lowered once for a statement, not once for a row.
 var templates = withText([forms]string{
+	search:       `{matches}({search}, ?::text)`,
+	searchFound:  `({row}."id" = ANY(?::{id}[]) AND {matches}({search}, ?::text))`,
 	equal:        `{col} = ?::{type}`,
 	in:           `{col} = ANY(?::{type}[])`,
 	inOrNull:     `({col} = ANY(?::{type}[]) OR {col} IS NULL)`,
@@ -82,7 +85,7 @@ var templates = withText([forms]string{
 
 	jsonEqual:        `{col} #> {path} = ?::jsonb`,
 	jsonContains:     `{col} @> ?::jsonb`,
-	jsonFound:        `{row}."id" = ANY(ARRAY(SELECT {contains}(?::jsonb)))`,
+	jsonFound:        `({row}."id" = ANY(?::{id}[]) AND {col} @> ?::jsonb)`,
 	jsonIn:           `{col} #> {path} = ANY(?::jsonb[])`,
 	jsonInOrNull:     `({col} #> {path} = ANY(?::jsonb[]) OR coalesce({col} #> {path}, 'null') = 'null')`,
 	jsonNull:         `coalesce({col} #> {path}, 'null') = 'null'`,

@@ -31,6 +31,7 @@ func Parse(raw jsontext.Value, s *Schema, path string) (*Filter, error) {
 	}
 	return &Filter{
 		rights: p.rights, schema: s, nodes: slices.Clone(p.nodes), args: slices.Clone(p.args), marked: p.marked, search: p.search,
+		probes: p.probes,
 	}, nil
 }
 
@@ -50,6 +51,7 @@ type parser struct {
 	args       []any
 	marked     bool
 	search     string
+	probes     []Probe
 	conditions int
 	scratch    []byte // the last string
 }

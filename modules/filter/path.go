@@ -127,13 +127,21 @@ func (p *parser) jsonEqual(v jsonValue, n node) error {
 	scalar := kind != jsontext.KindBeginObject && kind != jsontext.KindBeginArray
 	if doc, ok := v.containing(value); ok && scalar {
 		n.form = jsonContains
-		if p.schema.fields[v.field].Indexed && !n.negated {
-			n.form = jsonFound
+		indexed := p.schema.fields[v.field].Indexed && !n.negated
+		err := p.emit(n, doc)
+		if err == nil && indexed {
+			p.probe(p.schema.entity.Table + "_" + p.schema.fields[v.field].Column + "_contains")
 		}
-		return p.emit(n, doc)
+		return err
 	}
 	n.form = jsonEqual
 	return p.emit(n, n.form.pathArgs(v.path, value)...)
+}
+
+// probe notes that the function finds the rows of the condition that was added last, by its last argument.
+func (p *parser) probe(function string) {
+	arg := len(p.args) - 1
+	p.probes = append(p.probes, Probe{p.schema, function, p.args[arg], len(p.nodes) - 1, arg})
 }
 
 // pathArgs are the arguments of a form, in the order of its template's placeholders.

@@ -136,5 +136,9 @@ func (p *parser) searchWords(ranks bool) error {
 	if ranks && len(p.hops) == 0 {
 		p.search = words
 	}
-	return p.emit(node{form: search}, words)
+	if err := p.emit(node{form: search}, words); err != nil {
+		return err
+	}
+	p.probe(p.schema.entity.Table + "_search")
+	return nil
 }

@@ -85,6 +85,14 @@ var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 // NewSchema returns the schema of an entity without references. It panics on a mistake in the declaration: a name or a column
 // that is given twice or is not an identifier, an unknown type, no field "id".
 func NewSchema(e Entity) *Schema {
+	if !identifier.MatchString(e.Table) || !identifierOrNone(e.Own) || !identifierOrNone(e.Search) {
+		panic(fmt.Sprintf("filter: entity %q, table %q: not an identifier", e.Name, e.Table))
+	}
+	for _, f := range e.Fields {
+		if !identifier.MatchString(f.Name) || !identifier.MatchString(f.Column) {
+			panic(fmt.Sprintf("filter: field %q, column %q: not an identifier", f.Name, f.Column))
+		}
+	}
 	s := newSchema(e)
 	if s.id < 0 {
 		panic(`filter: no field "id", without which no order is total`)
@@ -94,15 +102,10 @@ func NewSchema(e Entity) *Schema {
 
 func newSchema(e Entity) *Schema {
 	s := &Schema{id: -1, entity: e, fields: slices.Clone(e.Fields), index: make(map[string]int, len(e.Fields)), refIndex: map[string]int{}}
-	if !identifier.MatchString(e.Table) || !identifierOrNone(e.Own) || !identifierOrNone(e.Search) {
-		panic(fmt.Sprintf("filter: entity %q, table %q: not an identifier", e.Name, e.Table))
-	}
 	columns := map[string]bool{}
 	for i, f := range s.fields {
 		_, known := s.index[f.Name]
 		switch {
-		case !identifier.MatchString(f.Name) || !identifier.MatchString(f.Column):
-			panic(fmt.Sprintf("filter: field %q, column %q: not an identifier", f.Name, f.Column))
 		case known || columns[f.Column]:
 			panic(fmt.Sprintf("filter: field %q, column %q: declared twice", f.Name, f.Column))
 		case f.Type < 0 || int(f.Type) >= len(types):

@@ -35,6 +35,11 @@ func (r *Repo[E, K]) Aggregate(tx *Tx, a *filter.Aggregation, limit *int64) (Gro
 	if most < 0 || most > MaxLimit {
 		return Groups{}, invalidOption("limit", "must be from 0 to 5000")
 	}
+	f, err := tx.found(a.Filter)
+	if err != nil {
+		return Groups{}, err
+	}
+	a = a.Over(f)
 	own := p.ownOnly(tx)
 	text := p.cached(own, a.Shape([]byte("a ")), func() string {
 		return build(a.Statement(p.rows(own), own).Limit(1))
@@ -44,7 +49,6 @@ func (r *Repo[E, K]) Aggregate(tx *Tx, a *filter.Aggregation, limit *int64) (Gro
 	for _, c := range a.Columns {
 		g.Names = append(g.Names, c.Name)
 	}
-	var err error
 	if g.Rows, err = tx.values(text, args, a.Columns); err != nil {
 		return Groups{}, tx.explain(p, reading, err)
 	}

@@ -57,7 +57,10 @@ func (r *Repo[E, K]) matching(tx *Tx, op operation, f *filter.Filter, shape []by
 	if err := f.Allowed(tx.Actor.Role); err != nil {
 		return nil, err
 	}
-	f = orAll(f)
+	f, err := tx.found(f)
+	if err != nil {
+		return nil, err
+	}
 	own, user := p.ownOnly(tx), tx.Actor.User
 	text := p.cached(own, f.Shape(shape), func() string {
 		ids := p.rows(own, f.Where(own)).Select(goqu.T(filter.Root).Col("id")).
@@ -67,7 +70,7 @@ func (r *Repo[E, K]) matching(tx *Tx, op operation, f *filter.Filter, shape []by
 	args = p.whereArgs(p.whereArgs(args, tx, own), tx, own)
 	args = append(f.Args(args, own, user), MaxBulk+1)
 	var rows []E
-	err := tx.atomically(nil, func(tx *Tx) (err error) {
+	err = tx.atomically(nil, func(tx *Tx) (err error) {
 		if rows, err = query[E](&tx.runner, p, text, args); err != nil {
 			return tx.explain(p, op, err)
 		}

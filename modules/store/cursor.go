@@ -89,8 +89,8 @@ func (l *listing) code(text []byte) []byte {
 	bound = binary.AppendVarint(bound, user)
 	bound = strconv.AppendBool(bound, l.own)
 	bound = appendPart(bound, []byte(l.entity))
-	bound = l.order.Shape(l.filter.Shape(bound))
-	for _, arg := range l.order.Args(l.filter.Args(nil, l.own, user), l.own, user) {
+	bound = l.order.Shape(l.asked.Shape(bound))
+	for _, arg := range l.order.Args(l.asked.Args(nil, l.own, user), l.own, user) {
 		bound = appendPart(bound, appendArgText(nil, arg))
 	}
 	mac := hmac.New(sha256.New, l.tx.db.cursorKey)

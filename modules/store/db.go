@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jmoiron/sqlx"
 
 	"rowcall/modules/apperr"
@@ -39,6 +40,7 @@ type DB struct {
 	tenant, platform *sqlx.DB
 	constraints      sync.Map // constraintKey -> constraint
 	cursorKey        auth.Key
+	common           *common
 }
 
 // Open connects both logins and checks that neither can do more than it should. It blocks until the database answers
@@ -56,7 +58,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("platform's login: %w", err), tenant.Close())
 	}
-	db := &DB{tenant: tenant, platform: platform, cursorKey: cfg.CursorKey}
+	common, err := lru.New[string, time.Time](maxCommon)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{tenant: tenant, platform: platform, cursorKey: cfg.CursorKey, common: common}
 	if err := db.checkLogins(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -49,7 +49,8 @@ type listing struct {
 	*plan
 	tx      *Tx
 	own     bool // whether the actor is held to rows of their own
-	filter  *filter.Filter
+	asked   *filter.Filter
+	filter  *filter.Filter // asked, with what indexes have found for it
 	order   *filter.Order
 	after   *filter.Keyset // nil: from the beginning
 	limit   int64
@@ -63,12 +64,12 @@ func (p *plan) listing(tx *Tx, o ListOptions, sel *filter.Selection) (*listing, 
 	if err := p.allow(tx, reading); err != nil {
 		return nil, err
 	}
-	l := &listing{plan: p, tx: tx, own: p.ownOnly(tx), filter: orAll(o.Filter), order: o.Order, limit: DefaultLimit, offset: o.Offset}
+	l := &listing{plan: p, tx: tx, own: p.ownOnly(tx), asked: orAll(o.Filter), order: o.Order, limit: DefaultLimit, offset: o.Offset}
 	if o.Limit != nil {
 		l.limit = *o.Limit
 	}
 	if l.order == nil {
-		if l.order = l.filter.ByRank(); l.order == nil {
+		if l.order = l.asked.ByRank(); l.order == nil {
 			l.order = p.schema.ByID()
 		}
 	}
@@ -83,7 +84,7 @@ func (p *plan) listing(tx *Tx, o ListOptions, sel *filter.Selection) (*listing, 
 	case rows > l.limit && rows > maxEmbedded:
 		return nil, invalidOption("include", "could bring more than 200,000 rows: give smaller limits")
 	}
-	for _, asked := range []interface{ Allowed(auth.Role) error }{l.filter, l.order, sel} {
+	for _, asked := range []interface{ Allowed(auth.Role) error }{l.asked, l.order, sel} {
 		if err := asked.Allowed(tx.Actor.Role); err != nil {
 			return nil, err
 		}
@@ -100,7 +101,9 @@ func (p *plan) listing(tx *Tx, o ListOptions, sel *filter.Selection) (*listing, 
 		}
 		l.after = l.order.After(values)
 	}
-	return l, nil
+	var err error
+	l.filter, err = tx.found(l.asked)
+	return l, err
 }
 
 func invalidOption(name, reason string) error {
@@ -254,7 +257,7 @@ func paged[R any](p *plan, tx *Tx, o ListOptions, sel *filter.Selection, read fu
 		if page, err = read(l); err != nil {
 			return err
 		}
-		total, err := p.count(tx, l.filter)
+		total, err := p.count(tx, l.asked)
 		page.Total = &total
 		return err
 	})
@@ -276,6 +279,9 @@ func list[E any](l *listing) (page Page[E], err error) {
 }
 
 func (p *plan) count(tx *Tx, f *filter.Filter) (n int64, err error) {
+	if f, err = tx.found(f); err != nil {
+		return 0, err
+	}
 	own := p.ownOnly(tx)
 	text := p.cached(own, f.Shape([]byte("c ")), func() string {
 		return build(p.rows(own, f.Where(own)).Select(goqu.COUNT(goqu.Star())))

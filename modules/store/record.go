@@ -194,7 +194,11 @@ func (tx *Tx) referenced(in *filter.Include, from *column, values []any) ([]Reco
 	shape, args := appendColumns([]byte("r "), append(slices.Clone(columns), there)), []any{keysArg(values)}
 	var text string
 	if in.Many {
-		f, order := orAll(in.Filter), in.Order
+		f, err := tx.found(in.Filter)
+		if err != nil {
+			return nil, err
+		}
+		order := in.Order
 		if order == nil {
 			if order = f.ByRank(); order == nil {
 				order = p.schema.ByID()

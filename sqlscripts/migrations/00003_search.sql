@@ -26,10 +26,12 @@ BEGIN
             WHERE numnode(q) > 0
               AND t.search @@ ((''''''='' || nullif(current_setting(''app.tenant_id'', true), '''') || '''''''')::tsquery && q)
         $body$', plain || '_search', id_type, name, config);
+    EXECUTE format('CREATE FUNCTION %I(search tsvector, words text) RETURNS bool LANGUAGE sql IMMUTABLE AS
+        $body$ SELECT search @@ websearch_to_tsquery(%L::regconfig, words) $body$', plain || '_matches', config);
     EXECUTE format('CREATE FUNCTION %I(search tsvector, words text) RETURNS float8 LANGUAGE sql IMMUTABLE AS
         $body$ SELECT ts_rank(search, websearch_to_tsquery(%L::regconfig, words))::float8 $body$', plain || '_rank', config);
-    EXECUTE format('REVOKE EXECUTE ON FUNCTION %1$I(text), %2$I(tsvector, text) FROM PUBLIC', plain || '_search', plain || '_rank');
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %1$I(text), %2$I(tsvector, text) TO rowcall_tenant', plain || '_search', plain || '_rank');
+    EXECUTE format('REVOKE EXECUTE ON FUNCTION %I(text) FROM PUBLIC', plain || '_search');
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %I(text) TO rowcall_tenant', plain || '_search');
     CALL owner_reads(name);
 END
 $$;
