@@ -1,6 +1,8 @@
 package web_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -208,6 +210,64 @@ func TestAtomicBatchWhoseCommitFails(t *testing.T) {
 	// Nothing that it did is in the way of the same batch without the fault.
 	replies := s.atomic(token, project(0, "Moon"), `{"id":1,"method":"create_task","params":{"data":{"project_id":{"$ref":"0.id"},"title":"x"}}}`)
 	kinds(t, replies, "OK OK")
+}
+
+// A client that goes away, like a server that is stopped, ends the batch wherever it is.
+func TestAtomicBatchOfAClientThatLeaves(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	token := s.login("demo1").Token
+	kinds(t, s.atomic(token, project(0, "Moon")), "OK")
+	projects := s.counted(token, "count_projects")
+	owner := s.DB.Owner(t)
+	holder, err := owner.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Rollback() //nolint:errcheck // it is over then
+	var id int64
+	if err := holder.QueryRowContext(t.Context(), `SELECT id FROM project WHERE name = 'Moon' FOR UPDATE`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	backends := func(condition string) (n int) {
+		if err := owner.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND usename LIKE '%\_tenant\_login' AND `+condition).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+
+	ctx, leave := context.WithCancel(t.Context())
+	body := "[" + project(0, "Mars") + fmt.Sprintf(`,{"id":1,"method":"update_project","params":{"id":%d,"data":{"name":"Sun"}}}]`, id)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/api/rpc", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Content-Type": "application/json", "Authorization": "Bearer " + token, "Rowcall-Atomic": "true"} {
+		req.Header.Set(name, value)
+	}
+	left := make(chan error, 1)
+	go func() {
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		left <- err
+	}()
+	for backends(`wait_event_type = 'Lock'`) == 0 {
+	}
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	for backends(`xact_start IS NOT NULL`) > 0 {
+	}
+	if err := holder.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.counted(token, "count_projects"); n != projects {
+		t.Fatalf("%d projects, want %d", n, projects)
+	}
 }
 
 // foreignKey is the name of a table's constraint.

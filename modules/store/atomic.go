@@ -47,7 +47,7 @@ func (db *DB) Atomic(ctx context.Context, do func(ctx context.Context) error) er
 	if auth.RequestFrom(ctx).Actor == nil {
 		return do(context.WithValue(ctx, withinKey{db}, (*Tx)(nil)))
 	}
-	return db.InTx(ctx, func(tx *Tx) error { return do(tx.Context()) })
+	return db.InTx(ctx, func(tx *Tx) error { return do(tx.Context()) }) //nolint:contextcheck // it comes from ctx
 }
 
 var errApart = apperr.New(apperr.InvalidRequest, "This cannot be a part of a transaction or of an atomic batch: do it by itself")

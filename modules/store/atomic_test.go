@@ -76,6 +76,35 @@ func TestAtomicWorkIsOneTransaction(t *testing.T) {
 	}
 }
 
+// Parts that took a connection of their own would wait for each other when all connections are taken by transactions.
+func TestAtomicWorkTakesOneConnection(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	one, err := store.Open(t.Context(), store.Config{TenantURL: db.TenantURL, PlatformURL: db.PlatformURL, TenantConns: 1, PlatformConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close() //nolint:errcheck // of a test
+	ctx, cancel := context.WithTimeout(as(t.Context(), tenantA, 7, auth.Member), 10*time.Second)
+	defer cancel()
+	err = one.Atomic(ctx, func(ctx context.Context) error {
+		if err := makeThing(ctx, one, "x"); err != nil {
+			return err
+		}
+		return one.InTx(ctx, func(tx *store.Tx) error {
+			page := must[store.Page[thing]](t)(things.List(tx, store.ListOptions{Total: true}))
+			if err := second(things.DeleteAll(tx, []int64{page.Rows[0].ID})); err != nil {
+				return err
+			}
+			var n int
+			return one.Platform(tx.Context()).Get(&n, `SELECT 1`)
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A part that keeps all of its work or none cannot be taken back by itself, so it takes the whole with it, even where its
 // error is lost.
 func TestAtomicPartsThatFailFailTheWhole(t *testing.T) {
