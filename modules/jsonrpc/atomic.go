@@ -11,9 +11,9 @@ import (
 // INVALID_REQUEST. A single call is a batch of one.
 //
 // After the first failure nothing further runs, the failing call is answered with its error, and every other call with
-// ABORTED, also those that ran before it. What is not a call, or calls no method, is a failure before anything runs. So is a
-// result that cannot be encoded, the failure of a notification, and what Serve says of a context that has ended and of an
-// answer that is too large. An error of Options.Atomic itself, as of a commit that failed, is the answer to every call.
+// ABORTED, also those that ran before it. What is not a call, or calls no method, is a failure before anything runs. Failures
+// are also a notification's, a result that cannot be encoded, and what Serve says of a context that has ended and of an answer
+// that is too large. An error of Options.Atomic itself, as of a commit that failed, is the answer to every call.
 //
 // In the params, at any depth, {"$ref": "0.id"} stands for a value of an earlier result: here the member "id" of the "data" of
 // the first call's. Names are separated by dots, positions in arrays are numbers, as in "1.0.id", and "0" is all of the data.

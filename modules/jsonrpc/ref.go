@@ -28,8 +28,8 @@ type refs struct {
 
 func (rs *refs) add(result jsontext.Value) { rs.results = append(rs.results, &part{text: result}) }
 
-// resolve returns params with each reference replaced; as they are, if there is none. A reference that leads nowhere, or too
-// much of them, is INVALID_PARAMS with its path. What is put in place is not looked into for references again.
+// resolve returns params with each reference replaced; as they are, if there is none. A reference that leads nowhere, or to
+// too much, is INVALID_PARAMS with its path. What is put in its place is not searched for references again.
 func (rs *refs) resolve(params jsontext.Value, maxDepth int) (jsontext.Value, error) {
 	r := newReader(params, decoding)
 	defer r.release()
@@ -161,26 +161,20 @@ func (p *part) open() {
 	p.read = true
 	r := newReader(p.text, decoding)
 	defer r.release()
-	kind := r.PeekKind()
-	if kind == jsontext.KindBeginObject {
+	switch r.PeekKind() {
+	case jsontext.KindBeginArray:
+		for _, err := r.ReadToken(); err == nil && more(r.PeekKind()); {
+			var item jsontext.Value
+			item, err = r.value()
+			p.items = append(p.items, item)
+		}
+	case jsontext.KindBeginObject:
 		p.members = map[string]jsontext.Value{}
-	} else if kind != jsontext.KindBeginArray {
-		return
-	}
-	_, err := r.ReadToken()
-	for err == nil && more(r.PeekKind()) {
-		var name []byte
-		var value jsontext.Value
-		if p.members != nil {
-			name, err = r.name()
-		}
-		if err == nil {
-			value, err = r.value()
-		}
-		if err == nil && p.members != nil {
-			p.members[string(name)] = value
-		} else if err == nil {
-			p.items = append(p.items, value)
+		for _, err := r.ReadToken(); err == nil && more(r.PeekKind()); {
+			var name []byte
+			if name, err = r.name(); err == nil {
+				p.members[string(name)], err = r.value()
+			}
 		}
 	}
 }
