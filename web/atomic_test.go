@@ -96,8 +96,13 @@ func TestAtomicBatch(t *testing.T) {
 	replies := s.atomic(token, project(0, "Moon"),
 		`{"id":1,"method":"create_tasks","params":{"data":[{"project_id":{"$ref":"0.id"},"title":"a"},{"project_id":{"$ref":"0.id"},"title":"b"}]}}`,
 		`{"id":2,"method":"update_task","params":{"id":{"$ref":"1.1.id"},"version":{"$ref":"1.1.version"},"data":{"done":true}}}`,
-		`{"id":3,"method":"list_tasks","params":{"filters":{"project_id":{"$ref":"0.id"}},"list_options":{"total":true}}}`)
-	kinds(t, replies, "OK OK OK OK")
+		`{"id":3,"method":"list_tasks","params":{"filters":{"project_id":{"$ref":"0.id"}},"list_options":{"total":true}}}`,
+		`{"id":4,"method":"update_tasks","params":{"filters":{"project.name":"Moon"},"data":{"due":{"$ref":"0.ctime"}}}}`,
+		`{"id":5,"method":"get_project","params":{"id":{"$ref":"0.id"},"include":["tasks"]}}`)
+	kinds(t, replies, "OK OK OK OK OK OK")
+	if included := string(replies[5].Result.Data); strings.Count(included, `"due":"`) != 2 {
+		t.Errorf("the batch sees %s", included)
+	}
 	if listed := string(replies[3].Result.Data); strings.Count(listed, `"title"`) != 2 || strings.Count(listed, `"done":true`) != 1 {
 		t.Errorf("the batch sees %s", listed)
 	}
