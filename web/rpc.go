@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -18,9 +19,13 @@ func (s *Server) rpc(c *gin.Context) {
 		refuse(c, http.StatusUnsupportedMediaType, errContentType)
 		return
 	}
-	if c.GetHeader("Rowcall-Atomic") == "true" {
-		// Running such a batch as if the header were not there would keep half of it.
-		refuse(c, http.StatusBadRequest, apperr.New(apperr.InvalidRequest, "Rowcall-Atomic is not supported yet"))
+	serve := s.Mux.Serve
+	switch atomic := c.Request.Header.Values("Rowcall-Atomic"); {
+	case len(atomic) == 0 || slices.Equal(atomic, []string{"false"}):
+	case slices.Equal(atomic, []string{"true"}):
+		serve = s.Mux.ServeAtomic
+	default: // running such a batch as if the header were not there could keep half of it
+		refuse(c, http.StatusBadRequest, apperr.New(apperr.InvalidRequest, "Rowcall-Atomic must be true or false"))
 		return
 	}
 	// The body first: whoever sends it slowly must not be served by what they were when they began.
@@ -35,7 +40,7 @@ func (s *Server) rpc(c *gin.Context) {
 	}
 	o := observed(c)
 	o.request.Actor = actor
-	reply := s.Mux.Serve(c.Request.Context(), o.request.ID, body)
+	reply := serve(c.Request.Context(), o.request.ID, body)
 	o.calls = reply.Calls
 	switch {
 	case reply.Err != nil:

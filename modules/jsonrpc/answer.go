@@ -32,10 +32,12 @@ func failure(err error) *apperr.Error {
 }
 
 // appendResult appends the answer to a call that succeeded. After an error the buffer's end is not to be used.
-func appendResult(out *bytes.Buffer, id jsontext.Value, result any) error {
+func appendResult(out *bytes.Buffer, id jsontext.Value, o outcome) error {
 	appendHead(out, id)
 	out.WriteString(`,"result":`)
-	if err := encode(out, result); err != nil {
+	if o.text != nil {
+		out.Write(o.text)
+	} else if err := encode(out, o.result); err != nil {
 		return err
 	}
 	out.WriteByte('}')

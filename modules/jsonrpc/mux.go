@@ -40,6 +40,11 @@ type Options struct {
 	// looked at; its error is the call's.
 	Guard func(ctx context.Context, method string) error
 
+	// Atomic, if not nil, runs the calls of [Mux.ServeAtomic]: it calls them once, with a context in which what they do is one
+	// transaction, and undoes it if they return an error, which it returns, and otherwise keeps it. What they did is kept if
+	// and only if it returns nil, unless its error says that this is not known.
+	Atomic func(ctx context.Context, calls func(ctx context.Context) error) error
+
 	// Timeout, if not 0, is when a call's context ends. A handler that does not heed its context is not interrupted.
 	Timeout time.Duration
 

@@ -155,20 +155,6 @@ func (w *walk) note(issue apperr.Issue) {
 	}
 }
 
-// path leads to the value that was read last.
-func (w *walk) path() string {
-	path, level := "params", 0
-	for name := range w.StackPointer().Tokens() {
-		level++
-		if kind, _ := w.StackIndex(min(level, w.StackDepth())); level <= w.StackDepth() && kind == jsontext.KindBeginArray {
-			path += "[" + name + "]"
-		} else {
-			path = apperr.Join(path, cut(name))
-		}
-	}
-	return path
-}
-
 // refusal says why a value that is not null does not have the shape; "" if it has it.
 func (s *shape) refusal(v jsontext.Value) string {
 	kind := v.Kind()

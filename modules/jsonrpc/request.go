@@ -180,6 +180,20 @@ func (r *reader) end() error {
 	return err
 }
 
+// path leads, within params, to the value that was read last.
+func (r *reader) path() string {
+	path, level := "params", 0
+	for name := range r.StackPointer().Tokens() {
+		level++
+		if kind, _ := r.StackIndex(min(level, r.StackDepth())); level <= r.StackDepth() && kind == jsontext.KindBeginArray {
+			path += "[" + name + "]"
+		} else {
+			path = apperr.Join(path, cut(name))
+		}
+	}
+	return path
+}
+
 // parseError tells the client where the body went wrong, in words that do not depend on the library's.
 func parseError(err error) error {
 	reason := "the body is not valid JSON"

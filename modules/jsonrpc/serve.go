@@ -32,6 +32,7 @@ type Call struct {
 // outcome is what came of a call before it is written: a result or an error.
 type outcome struct {
 	result any
+	text   jsontext.Value // the result, if it is encoded already
 	err    error
 	took   time.Duration
 }
@@ -70,15 +71,12 @@ func (m *Mux) run(ctx context.Context, r *request) (o outcome) {
 		}
 		o.took = time.Since(start)
 	}()
-	if r.fault != "" {
-		return outcome{err: apperr.New(apperr.InvalidRequest, "Invalid request: "+r.fault)}
+	method, err := m.find(r)
+	if err == nil {
+		err = ctx.Err()
 	}
-	if err := ctx.Err(); err != nil {
+	if err != nil {
 		return outcome{err: err}
-	}
-	method := m.methods[string(r.method)]
-	if method == nil {
-		return outcome{err: apperr.New(apperr.MethodNotFound, "There is no method "+cut(string(r.method)))}
 	}
 	if m.options.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -100,6 +98,18 @@ func (m *Mux) run(ctx context.Context, r *request) (o outcome) {
 	return o
 }
 
+// find returns the method that is called; INVALID_REQUEST for what is not a call, and METHOD_NOT_FOUND.
+func (m *Mux) find(r *request) (*method, error) {
+	if r.fault != "" {
+		return nil, apperr.New(apperr.InvalidRequest, "Invalid request: "+r.fault)
+	}
+	method := m.methods[string(r.method)]
+	if method == nil {
+		return nil, apperr.New(apperr.MethodNotFound, "There is no method "+cut(string(r.method)))
+	}
+	return method, nil
+}
+
 // panicError is the error of a call that panicked. It does not unwrap to the value: what panicked with an error that has
 // a kind is INTERNAL all the same.
 type panicError struct {
@@ -116,10 +126,11 @@ type answer struct {
 	batch     bool
 	text      *bytes.Buffer
 	calls     []Call
+	logged    *apperr.Error // the last one
 }
 
 func newAnswer(m *Mux, requestID string, batch bool, calls int) *answer {
-	return &answer{m, requestID, batch, newBuffer(), make([]Call, 0, calls)}
+	return &answer{mux: m, requestID: requestID, batch: batch, text: newBuffer(), calls: make([]Call, 0, calls)}
 }
 
 // add answers a call, unless it is a notification.
@@ -129,15 +140,18 @@ func (a *answer) add(r *request, o outcome) {
 	start := a.text.Len()
 	if o.err == nil && !silent {
 		a.separate()
-		if err := appendResult(a.text, r.id, o.result); err != nil {
+		if err := appendResult(a.text, r.id, o); err != nil {
 			a.text.Truncate(start)
-			o.err = apperr.Wrap(apperr.Internal, "Internal error", fmt.Errorf("the result cannot be encoded: %w", err))
+			o.err = notEncoded(err)
 		}
 	}
 	if o.err != nil {
 		e := failure(o.err)
 		call.Kind = e.Kind
-		a.mux.log(a.requestID, call.Method, e)
+		if e != a.logged { // one may answer all calls of an atomic batch
+			a.mux.log(a.requestID, call.Method, e)
+			a.logged = e
+		}
 		if !silent {
 			a.separate()
 			if err := appendError(a.text, r.id, e, a.requestID); err != nil {
@@ -146,6 +160,10 @@ func (a *answer) add(r *request, o outcome) {
 		}
 	}
 	a.calls = append(a.calls, call)
+}
+
+func notEncoded(err error) error {
+	return apperr.Wrap(apperr.Internal, "Internal error", fmt.Errorf("the result cannot be encoded: %w", err))
 }
 
 func (a *answer) separate() {

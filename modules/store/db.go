@@ -186,14 +186,19 @@ type Tx struct {
 	runner
 	Actor  *auth.Actor
 	tenant string
+	failed *error // in a transaction: the first error of a part of it that keeps all of its work or none
 }
 
 // Session returns a Tx whose statements each commit by themselves, for the actor of the context's request;
-// UNAUTHENTICATED without one. It takes no connection until it is used, and needs no closing.
+// UNAUTHENTICATED without one. It takes no connection until it is used, and needs no closing. With the context of a
+// transaction ([DB.Atomic]), it is a part of that.
 func (db *DB) Session(ctx context.Context) (*Tx, error) {
 	actor, err := auth.ActorFrom(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if tx, _ := db.within(ctx); tx != nil {
+		return tx.join(ctx, actor)
 	}
 	tenant := actor.Tenant.String()
 	return &Tx{runner: newRunner(withTenant(ctx, tenant), db, db.tenant), Actor: actor, tenant: tenant}, nil
@@ -201,7 +206,8 @@ func (db *DB) Session(ctx context.Context) (*Tx, error) {
 
 // InTx runs do in one transaction for the actor of the context's request, and commits it if do returns nil. Whatever
 // else happens, be it a panic or a cancelled context, nothing is kept. An error of the commit itself is UNAVAILABLE if
-// the connection was lost: then it is not known whether the work was kept.
+// the connection was lost: then it is not known whether the work was kept. With the context of a transaction, do is a part
+// of that ([DB.Atomic]).
 func (db *DB) InTx(ctx context.Context, do func(*Tx) error) error {
 	tx, err := db.Session(ctx)
 	if err != nil {
@@ -210,28 +216,47 @@ func (db *DB) InTx(ctx context.Context, do func(*Tx) error) error {
 	return tx.atomically(nil, do)
 }
 
-// atomically runs do in a transaction: in tx itself if it is one already.
+// atomically runs do in a transaction: in tx itself if it is one already, which then fails if do does.
 func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
-	if _, inside := tx.on.(*sqlx.Tx); inside {
-		return do(tx)
+	if tx.failed != nil {
+		err := do(tx)
+		if *tx.failed == nil {
+			*tx.failed = err // there is no savepoint to go back to
+		}
+		return err
 	}
 	return transact(&tx.runner, tx.db.tenant, opts, func(r runner) error {
-		return do(&Tx{runner: r, Actor: tx.Actor, tenant: tx.tenant})
+		whole := &Tx{runner: r, Actor: tx.Actor, tenant: tx.tenant, failed: new(error)}
+		whole.ctx = context.WithValue(r.ctx, withinKey{r.db}, whole)
+		if err := do(whole); err != nil {
+			return err
+		}
+		return *whole.failed
 	})
 }
 
 // PlatformTx is work of the platform itself, across tenants: login, sign-up, schedulers. No repository takes one.
-type PlatformTx struct{ runner }
-
-// Platform returns a PlatformTx whose statements each commit by themselves.
-func (db *DB) Platform(ctx context.Context) *PlatformTx {
-	return &PlatformTx{newRunner(ctx, db, db.platform)}
+type PlatformTx struct {
+	runner
+	readOnly bool // within a tenant's transaction, which could not undo its work
 }
 
-// InPlatformTx runs do in one transaction, as InTx does.
+// Platform returns a PlatformTx whose statements each commit by themselves. Within a transaction for a tenant it only reads.
+func (db *DB) Platform(ctx context.Context) *PlatformTx {
+	_, within := db.within(ctx)
+	if within {
+		ctx = withTenant(ctx, "")
+	}
+	return &PlatformTx{newRunner(ctx, db, db.platform), within}
+}
+
+// InPlatformTx runs do in one transaction, as InTx does. Within a transaction for a tenant it is INVALID_REQUEST.
 func (db *DB) InPlatformTx(ctx context.Context, do func(*PlatformTx) error) error {
 	p := db.Platform(ctx)
-	return transact(&p.runner, db.platform, nil, func(r runner) error { return do(&PlatformTx{r}) })
+	if p.readOnly {
+		return errApart
+	}
+	return transact(&p.runner, db.platform, nil, func(r runner) error { return do(&PlatformTx{runner: r}) })
 }
 
 func newRunner(ctx context.Context, db *DB, on sqlx.ExtContext) runner {
@@ -264,5 +289,5 @@ func transact(r *runner, pool *sqlx.DB, opts *sql.TxOptions, do func(runner) err
 	}
 	defer r.count(time.Now())
 	finished = true
-	return r.plainError(sqlTx.Commit())
+	return r.commitError(sqlTx.Commit())
 }

@@ -55,30 +55,42 @@ func (tx *Tx) explain(p *plan, op operation, err error) error {
 		return tx.plainError(err)
 	}
 	switch pe.Code {
-	case "23505", "23P01": // unique_violation, exclusion_violation
-		c := tx.db.constraint(tx.ctx, pe)
-		return apperr.Wrap(apperr.AlreadyExists, "There is such a "+c.entity+" already", pe).
-			With("entity", c.entity).With("fields", c.fields)
 	case "23503", "23001": // foreign_key_violation, restrict_violation; the table and the constraint are those of the referring side
-		c := tx.db.constraint(tx.ctx, pe)
-		field := strings.Join(c.fields, ",")
 		if op == deleting {
+			c := tx.db.constraint(tx.ctx, pe)
 			return apperr.Wrap(apperr.Referenced, "The "+p.entity+" is referred to by a "+c.entity, pe).
-				With("entity", c.entity).With("field", field)
+				With("entity", c.entity).With("field", strings.Join(c.fields, ","))
 		}
-		return apperr.Wrap(apperr.BadReference, "What "+field+" refers to does not exist", pe).
-			With("entity", c.entity).With("field", field)
-	case "23514": // check_violation
-		return broken(pe, "breaks a rule of the table", tx.db.constraint(tx.ctx, pe).fields...)
 	case "23502": // not_null_violation
 		return broken(pe, "may not be null", p.fieldNames([]string{pe.Column})...)
 	case "22001": // string_data_right_truncation
 		return broken(pe, "holds a value that is too long")
 	}
+	if violation := tx.violation(pe); violation != nil {
+		return violation
+	}
 	if strings.HasPrefix(string(pe.Code), "22") || strings.HasPrefix(string(pe.Code), "54") { // data_exception, program_limit_exceeded
 		return broken(pe, "holds a value that cannot be stored or compared")
 	}
 	return tx.plainError(err)
+}
+
+// violation gives the violation of a constraint its kind; nil for other errors.
+func (r *runner) violation(pe *pq.Error) error {
+	switch pe.Code {
+	case "23505", "23P01": // unique_violation, exclusion_violation
+		c := r.db.constraint(r.ctx, pe)
+		return apperr.Wrap(apperr.AlreadyExists, "There is such a "+c.entity+" already", pe).
+			With("entity", c.entity).With("fields", c.fields)
+	case "23503", "23001": // foreign_key_violation, restrict_violation
+		c := r.db.constraint(r.ctx, pe)
+		field := strings.Join(c.fields, ",")
+		return apperr.Wrap(apperr.BadReference, "What "+field+" refers to does not exist", pe).
+			With("entity", c.entity).With("field", field)
+	case "23514": // check_violation
+		return broken(pe, "breaks a rule of the table", r.db.constraint(r.ctx, pe).fields...)
+	}
+	return nil
 }
 
 func broken(pe *pq.Error, reason string, fields ...string) error {

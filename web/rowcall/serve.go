@@ -43,7 +43,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	defer func() { err = errors.Join(err, d.Close()) }()
 
 	authn := model.NewAuthn(d.DB, passwords, auth.NewTokens(cfg.TokenKey, cfg.TokenTTL), cfg.RefreshTTL)
-	mux := jsonrpc.New(jsonrpc.Options{Guard: loggedIn, Timeout: cfg.CallTimeout, Log: log})
+	mux := jsonrpc.New(jsonrpc.Options{Guard: loggedIn, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log})
 	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn})
 	server, err := web.New(web.Config{
 		Mux: mux, Authn: authn, Ready: d.ready, Log: log,
