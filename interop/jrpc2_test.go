@@ -132,6 +132,7 @@ func testJRPC2(t *testing.T, s *server) {
 	})
 
 	t.Run("a call that is given up", func(t *testing.T) {
+		c := newJRPC2(t, s, s.token)
 		release := s.lock(t, `SELECT FROM task WHERE id = $1 FOR UPDATE`, s.task)
 		ctx, cancel := context.WithTimeout(t.Context(), soon)
 		defer cancel()
@@ -142,8 +143,11 @@ func testJRPC2(t *testing.T, s *server) {
 			t.Errorf("while it still runs: %v", err)
 		}
 		release()
-		if _, err := c.Call(t.Context(), "get_task", params{"id": s.task}); err != nil {
-			t.Errorf("after it: %v", err)
+		if err := c.Close(); err != nil { // waits until it is answered
+			t.Error(err)
+		}
+		if got := s.get(t, s.task); got.Version != 2 {
+			t.Errorf("it did not go on: %+v", got)
 		}
 	})
 

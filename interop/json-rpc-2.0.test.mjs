@@ -7,14 +7,14 @@ import { assertError, call, createProject, endpoint, errors, lockedTask, login }
 
 let headers, client, project;
 
-/** A client as its documentation has it; the statuses of its answers are noted. */
-function newClient(headers, { statuses = [], signal = () => undefined } = {}) {
-  const client = new JSONRPCClient(async (request) => {
+/** A client as its documentation has it; a call may bring a signal, and the statuses of the answers are noted. */
+function newClient(headers, statuses = []) {
+  const client = new JSONRPCClient(async (request, signal) => {
     const response = await fetch(endpoint, {
       method: "POST",
       headers: { ...headers, "Content-Type": "application/json" },
       body: JSON.stringify(request),
-      signal: signal(),
+      signal,
     });
     statuses.push(response.status);
     if (response.status === 200) {
@@ -69,7 +69,7 @@ test("a batch, with ids that are strings and integers", async () => {
 
 test("notifications", async () => {
   const statuses = [];
-  const client = newClient(headers, { statuses });
+  const client = newClient(headers, statuses);
   const task = await call(headers, "create_task", { data: { project_id: project.id, title: "before" } });
   await client.requestAdvanced(createJSONRPCNotification("update_task", { id: task.id, data: { title: "after" } }));
   await client.requestAdvanced([createJSONRPCNotification("nonsense"), createJSONRPCNotification("list_tasks")]);
@@ -87,8 +87,11 @@ test("concurrent calls", async () => {
 
 // The client's own timeout waits for the request to end, so it is the request that needs one.
 test("a call that is given up", async () => {
-  const client = newClient(headers, { signal: () => AbortSignal.timeout(100) });
-  await assert.rejects(client.request("update_task", { id: lockedTask, data: { done: true } }), /timeout/);
+  const change = { id: lockedTask, data: { done: true } };
+  await assert.rejects(client.request("update_task", change, AbortSignal.timeout(100)), /aborted due to timeout/);
+  const signal = AbortSignal.timeout(200);
+  await assert.rejects(client.timeout(1).request("update_task", change, signal), /Request timeout/);
+  assert.ok(signal.aborted);
   assert.ok((await client.request("list_tasks")).data);
 });
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { before, test } from "node:test";
 
 import { Client, HTTPTransport, RequestManager } from "@open-rpc/client-js";
@@ -11,7 +12,7 @@ const newManager = (headers) => new RequestManager([new HTTPTransport(endpoint, 
 
 function newClient(headers, told = []) {
   const client = new Client(newManager(headers));
-  client.onError((error) => told.push(error)); // without it, an answer that is about no call becomes an error of the client's
+  client.onError((error) => told.push(error)); // else it loses the code of an error without an id
   return client;
 }
 
@@ -52,19 +53,18 @@ test("errors", async () => {
   });
 });
 
-// The client's own startBatch and stopBatch wait a moment before a call joins, and then it is none of the batch's. The
-// request manager's do not.
-test("a batch", async () => {
+/** A manager that notes what it sends. */
+function newSpy() {
   const sent = [];
-  const manager = new RequestManager([
-    new HTTPTransport(endpoint, {
-      headers,
-      fetcher: (url, options) => {
-        sent.push(JSON.parse(options.body));
-        return fetch(url, options);
-      },
-    }),
-  ]);
+  const fetcher = (url, options) => {
+    sent.push(JSON.parse(options.body));
+    return fetch(url, options);
+  };
+  return { sent, manager: new RequestManager([new HTTPTransport(endpoint, { headers, fetcher })]) };
+}
+
+test("a batch", async () => {
+  const { sent, manager } = newSpy();
   manager.startBatch();
   const calls = [
     manager.request({ method: "get_project", params: { id: project.id } }),
@@ -75,13 +75,23 @@ test("a batch", async () => {
   ];
   manager.stopBatch();
   const [first, notified, unknown, missing, last] = await Promise.allSettled(calls);
-  assert.equal(sent.length, 1);
-  assert.equal(sent[0].length, 5);
+  assert.deepEqual(sent.map(({ length }) => length), [5]);
   assert.equal(first.value.data.name, "@open-rpc/client-js");
   assert.equal(notified.value, undefined);
   assertError(unknown.reason, -32601, "METHOD_NOT_FOUND");
   assertError(missing.reason, 4040, "NOT_FOUND", { entity: "task", id: 2 ** 50 });
   assert.ok(Array.isArray(last.value.data));
+});
+
+// A client's call waits for the connection before it joins the batch, which has gone by then.
+test("a batch of the client, not of the manager", async () => {
+  const { sent, manager } = newSpy();
+  const client = new Client(manager);
+  client.startBatch();
+  const calls = [1, 2].map(() => client.request({ method: "list_tasks", params: {} }));
+  client.stopBatch();
+  await Promise.all(calls);
+  assert.deepEqual(sent.map(({ method }) => method), ["list_tasks", "list_tasks"]);
 });
 
 test("notifications", async () => {
@@ -112,21 +122,37 @@ test("concurrent calls", async () => {
   assert.deepEqual(made.map(({ data }) => data.title), titles);
 });
 
-// The client's own timeout is an unhandled rejection over HTTP: it waits for the answer before it hands out the promise.
 test("a call that is given up", async () => {
-  const fetcher = (url, options) => fetch(url, { ...options, signal: AbortSignal.timeout(100) });
+  let signal = AbortSignal.timeout(100);
+  const fetcher = (url, options) => fetch(url, { ...options, signal });
   const manager = new RequestManager([new HTTPTransport(endpoint, { headers, fetcher })]);
   const change = { id: lockedTask, data: { done: true } };
   await assert.rejects(manager.request({ method: "update_task", params: change }), /timeout/);
+  signal = undefined;
   assert.ok((await manager.request({ method: "list_tasks", params: {} })).data);
 });
 
+// The promise that its timeout rejects is not handed out before the answer is there.
+test("a timeout of the client", () => {
+  const script = `
+    import { HTTPTransport, RequestManager } from "@open-rpc/client-js";
+    const fetcher = () => new Promise((resolve) => setTimeout(resolve, 10_000));
+    const manager = new RequestManager([new HTTPTransport("http://127.0.0.1", { fetcher })]);
+    await manager.request({ method: "list_tasks", params: {} }, false, 1).catch(() => console.log("caught"));`;
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8" });
+  assert.equal(status, 1);
+  assert.equal(stdout, "");
+  assert.match(stderr, /Request timeout/);
+});
+
 test("a status", async () => {
+  const wrong = { Authorization: "Bearer nonsense" };
   const told = [];
-  const client = newClient({ Authorization: "Bearer nonsense" }, told);
-  await assert.rejects(client.request({ method: "list_tasks", params: {} }), (error) => {
+  await assert.rejects(newClient(wrong, told).request({ method: "list_tasks", params: {} }), (error) => {
     assertError(error, 4010, "UNAUTHENTICATED");
     return true;
   });
   assert.equal(told.length, 1);
+  const deaf = new Client(newManager(wrong));
+  await assert.rejects(deaf.request({ method: "list_tasks", params: {} }), { code: 7979 });
 });
