@@ -1,11 +1,11 @@
-# What can be done here. "make check" is what CI runs.
+# What can be done here. CI runs "make test check interop".
 
 GO            ?= go
 GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME      ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build race fuzz quick-dev bench golden recreate-db
+.PHONY: help run test check fmt lint build race fuzz interop quick-dev bench golden recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ run: ## serve on 127.0.0.1:8080, for development: a private Postgres, migrations
 test: ## run the tests, on a private Postgres unless DATABASE_URL names one
 	$(GO) test ./...
 
-check: fmt lint build race fuzz ## all that must hold before a commit, and what CI runs
+check: fmt lint build race fuzz ## all that must hold before a commit; CI runs it, and interop
 
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt these:"; echo "$$files"; exit 1; }
@@ -41,6 +41,11 @@ fuzz:
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+# Node is the one thing that these tests need beside Go.
+interop: ## run clients that others wrote, from npm and Go modules, against the server; needs Node 20
+	cd interop && npm ci --no-audit --no-fund --loglevel=error
+	cd interop && $(GO) vet ./... && $(GO) test -count=1 ./...
 
 quick-dev: ## run the quick_dev example against the server on 127.0.0.1:8080 (make run)
 	@$(GO) run ./examples/quick_dev

@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/jsonrpc/jsonrpctest"
+	"rowcall/rpc/rpctest"
+	"rowcall/web"
 )
 
 func TestStatuses(t *testing.T) {
@@ -76,6 +79,25 @@ func TestStatuses(t *testing.T) {
 			t.Errorf("%s: no null id in %s", name, a.body)
 		}
 	}
+}
+
+func TestSpecification(t *testing.T) {
+	t.Parallel()
+	s := serve(t, rpctest.New(t), func(cfg *web.Config) { cfg.Mux = jsonrpctest.New() })
+	jsonrpctest.Run(t, func(t *testing.T, body []byte) []byte {
+		a := s.post("/api/rpc", string(body))
+		status := http.StatusOK
+		switch {
+		case a.body == "":
+			status = http.StatusNoContent
+		case a.kind() == apperr.ParseError:
+			status = http.StatusBadRequest
+		}
+		if a.status != status {
+			t.Errorf("%d %s, want %d", a.status, a.body, status)
+		}
+		return []byte(a.body)
+	})
 }
 
 func TestHealth(t *testing.T) {

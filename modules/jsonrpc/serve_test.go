@@ -13,42 +13,12 @@ import (
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/jsonrpc/jsonrpctest"
 )
 
-// TestSpecification are the exchanges of section 7 of https://www.jsonrpc.org/specification. Where it has positional params,
-// which are not taken here, "was" says so.
 func TestSpecification(t *testing.T) {
-	m := jsonrpc.New(jsonrpc.Options{})
-	jsonrpc.Handle(m, "subtract", func(_ context.Context, p terms) (int, error) { return p.Minuend - p.Subtrahend, nil })
-	jsonrpc.Handle(m, "update", func(context.Context, anything) (none, error) { return none{}, nil })
-	jsonrpc.Handle(m, "get_data", func(context.Context, none) ([]any, error) { return []any{"hello", 5}, nil })
-	for _, c := range []struct{ name, body, want string }{
-		{"positional params; was 19", `{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1}`, `1 INVALID_PARAMS`},
-		{"named params", `{"jsonrpc": "2.0", "method": "subtract", "params": {"subtrahend": 23, "minuend": 42}, "id": 3}`, `3 19`},
-		{"named params in another order", `{"jsonrpc": "2.0", "method": "subtract", "params": {"minuend": 42, "subtrahend": 23}, "id": 4}`, `4 19`},
-		{"a notification", `{"jsonrpc": "2.0", "method": "update", "params": [1,2,3,4,5]}`, ``},
-		{"a notification of no method", `{"jsonrpc": "2.0", "method": "foobar"}`, ``},
-		{"no such method", `{"jsonrpc": "2.0", "method": "foobar", "id": "1"}`, `"1" METHOD_NOT_FOUND`},
-		{"invalid JSON", `{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]`, `null PARSE_ERROR`},
-		{"an invalid request", `{"jsonrpc": "2.0", "method": 1, "params": "bar"}`, `null INVALID_REQUEST`},
-		{"a batch of invalid JSON", `[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"}, {"jsonrpc": "2.0", "method"]`, `null PARSE_ERROR`},
-		{"an empty batch", `[]`, `null INVALID_REQUEST`},
-		{"an invalid batch that is not empty", `[1]`, `[null INVALID_REQUEST]`},
-		{"an invalid batch", `[1,2,3]`, `[null INVALID_REQUEST, null INVALID_REQUEST, null INVALID_REQUEST]`},
-		{"a batch; its positional params had results", `[
-			{"jsonrpc": "2.0", "method": "subtract", "params": {"minuend": 42, "subtrahend": 23}, "id": "1"},
-			{"jsonrpc": "2.0", "method": "notify_hello", "params": [7]},
-			{"jsonrpc": "2.0", "method": "subtract", "params": [42,23], "id": "2"},
-			{"foo": "boo"},
-			{"jsonrpc": "2.0", "method": "foo.get", "params": {"name": "myself"}, "id": "5"},
-			{"jsonrpc": "2.0", "method": "get_data", "id": "9"}]`,
-			`["1" 19, "2" INVALID_PARAMS, null INVALID_REQUEST, "5" METHOD_NOT_FOUND, "9" ["hello",5]]`},
-		{"notifications", `[{"jsonrpc": "2.0", "method": "notify_sum", "params": [1,2,4]}, {"jsonrpc": "2.0", "method": "notify_hello", "params": [7]}]`, ``},
-	} {
-		if got := summary(t, m, c.body); got != c.want {
-			t.Errorf("%s: %s, want %s", c.name, got, c.want)
-		}
-	}
+	m := jsonrpctest.New()
+	jsonrpctest.Run(t, func(t *testing.T, body []byte) []byte { return m.Serve(t.Context(), requestID, body).Body })
 }
 
 func TestCallObject(t *testing.T) {
