@@ -17,10 +17,10 @@ import (
 type APIKey struct {
 	store.Base[int64]
 	UserID     int64          `db:"user_id"      json:"user_id"`
-	Name       string         `db:"name"         json:"name"       write:"create" validate:"required,max=100"`
-	Scopes     jsontext.Value `db:"scopes"       json:"scopes"     write:"create" validate:"required"` // ["read","write"]
+	Name       string         `db:"name"         json:"name"       write:"create" validate:"required,max=100" example:"backup"`
+	Scopes     jsontext.Value `db:"scopes"       json:"scopes"     write:"create" validate:"required"         example:"[\"read\"]"`
 	Hash       string         `db:"hash"         json:"-"`
-	ExpiresAt  *time.Time     `db:"expires_at"   json:"expires_at" write:"create"`
+	ExpiresAt  *time.Time     `db:"expires_at"   json:"expires_at" write:"create"                             example:"2027-01-01T00:00:00.000000Z"`
 	LastUsedAt *time.Time     `db:"last_used_at" json:"last_used_at"` // to the minute
 }
 

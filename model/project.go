@@ -8,8 +8,8 @@ import (
 // Project is a named set of tasks. Its name is unique in the tenant.
 type Project struct {
 	store.Base[int64]
-	Name    string `db:"name"     json:"name"     write:"create,update" validate:"required,max=100"`
-	OwnerID int64  `db:"owner_id" json:"owner_id" write:"create,update" validate:"required" ref:"user" many:"projects"`
+	Name    string `db:"name"     json:"name"     write:"create,update" validate:"required,max=100" example:"Moon landing"`
+	OwnerID int64  `db:"owner_id" json:"owner_id" write:"create,update" validate:"min=1"            ref:"user" many:"projects"`
 }
 
 // Projects is the repository of projects.

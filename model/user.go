@@ -10,9 +10,9 @@ import (
 // User is a member of the tenant: a membership and the account behind it.
 type User struct {
 	store.Base[int64]
-	Username  string `db:"username"  json:"username"`
-	Name      string `db:"name"      json:"name"`
-	Role      string `db:"role"      json:"role"` // member, admin or owner
+	Username  string `db:"username"  json:"username"  example:"demo1"`
+	Name      string `db:"name"      json:"name"      example:"Demo One"`
+	Role      string `db:"role"      json:"role"      validate:"oneof=member admin owner"`
 	Suspended bool   `db:"suspended" json:"suspended" read:"admin"`
 }
 

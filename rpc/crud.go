@@ -98,28 +98,28 @@ type entity[E store.Entity[K], K store.Key] struct {
 func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.Repo[E, K], plural string) {
 	readable(m, api, repo, plural)
 	n := entity[E, K]{api, repo, plural}
-	one := repo.Entity()
-	handle(m, api, "create_"+one, n.create)
-	handle(m, api, "create_"+plural, n.createAll)
-	handle(m, api, "update_"+one, n.update)
-	handle(m, api, "update_"+plural, n.updateAll)
-	handle(m, api, "upsert_"+one, n.upsert)
-	handle(m, api, "delete_"+one, n.delete)
-	handle(m, api, "delete_"+plural, n.deleteAll)
+	one, d := repo.Entity(), describe(repo, plural)
+	handle(m, api, "create_"+one, n.create, d.create())
+	handle(m, api, "create_"+plural, n.createAll, d.createAll())
+	handle(m, api, "update_"+one, n.update, d.update())
+	handle(m, api, "update_"+plural, n.updateAll, d.updateAll())
+	handle(m, api, "upsert_"+one, n.upsert, d.upsert())
+	handle(m, api, "delete_"+one, n.delete, d.delete())
+	handle(m, api, "delete_"+plural, n.deleteAll, d.deleteAll())
 }
 
 // readable registers the generic methods that only read.
 func readable[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.Repo[E, K], plural string) {
-	repo.Schema() // so that a reference to nowhere shows now
 	n := entity[E, K]{api, repo, plural}
-	handle(m, api, "get_"+repo.Entity(), n.get)
-	handle(m, api, "count_"+plural, n.count)
-	jsonrpc.Handle(m, "list_"+plural, n.list)
-	jsonrpc.Handle(m, "aggregate_"+plural, n.aggregate)
+	d := describe(repo, plural) // a reference to nowhere shows now
+	handle(m, api, "get_"+repo.Entity(), n.get, d.get())
+	handle(m, api, "count_"+plural, n.count, d.count())
+	jsonrpc.Handle(m, "list_"+plural, n.list, d.list())
+	jsonrpc.Handle(m, "aggregate_"+plural, n.aggregate, d.aggregate())
 }
 
 // handle registers a method whose result is wrapped as {"data": …}. Its statements each commit by themselves.
-func handle[P, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx, P) (R, error)) {
+func handle[P, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx, P) (R, error), opts ...jsonrpc.MethodOption) {
 	jsonrpc.Handle(m, method, func(ctx context.Context, p P) (data[R], error) {
 		tx, err := api.DB.Session(ctx)
 		if err != nil {
@@ -127,7 +127,7 @@ func handle[P, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx,
 		}
 		result, err := do(tx, p)
 		return data[R]{result}, err
-	})
+	}, opts...)
 }
 
 func (n entity[E, K]) create(tx *store.Tx, p createParams) (row[E], error) {

@@ -1,39 +1,26 @@
 package rpc_test
 
 import (
+	"bytes"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 
-	"rowcall/modules/jsonrpc"
-	"rowcall/rpc"
+	"rowcall/rpc/rpctest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// The surface: every method, with the shape of its params and of its result. A change of it shows in review.
+// The surface: every method, with its params, result and errors. A change of it shows in review.
 func TestGoldenSurface(t *testing.T) {
 	t.Parallel()
-	m := jsonrpc.New(jsonrpc.Options{})
-	rpc.Register(m, rpc.API{})
-	var b strings.Builder
-	for _, method := range m.Methods() {
-		fmt.Fprintf(&b, "%s\n    params %s\n    result %s\n", method.Name, shape(method.Params), shape(method.Result))
-	}
-	path := filepath.Join("testdata", "surface.golden")
+	got := string(appendPretty(nil, rpctest.Discover(), "")) + "\n"
+	path := filepath.Join("testdata", "openrpc.golden.json")
 	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -41,43 +28,51 @@ func TestGoldenSurface(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("the surface has changed; if that is wanted: make golden\n%s", b.String())
+	if got != string(want) {
+		t.Errorf("the surface has changed; see what by: make golden && git diff %s", filepath.Join("rpc", path))
 	}
 }
 
-// shape writes a type as its JSON looks. A member with ? may be absent.
-func shape(t reflect.Type) string {
-	switch t {
-	case reflect.TypeFor[jsontext.Value]():
-		return "any"
-	case reflect.TypeFor[time.Time]():
-		return "time"
-	case reflect.TypeFor[uuid.UUID]():
-		return "uuid"
-	}
-	if t.Implements(reflect.TypeFor[jsonrpc.Appender]()) {
-		return strings.ReplaceAll(t.Name(), "rowcall/model.", "")
-	}
-	switch t.Kind() {
-	case reflect.Pointer:
-		return shape(t.Elem()) + "|null"
-	case reflect.Slice:
-		return "[" + shape(t.Elem()) + "]"
-	case reflect.Struct:
-		var members []string
-		for _, f := range reflect.VisibleFields(t) {
-			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if f.Anonymous || name == "-" {
-				continue
-			}
-			if strings.Contains(options, "omit") {
-				name += "?"
-			}
-			members = append(members, name+": "+shape(f.Type))
-		}
-		return "{" + strings.Join(members, ", ") + "}"
+// appendPretty appends JSON to be read: each member on a line of its own, unless the whole is short.
+func appendPretty(b []byte, v jsontext.Value, indent string) []byte {
+	const short = 110
+	open, closing := v[0], byte(']')
+	switch open {
+	case '{':
+		closing = '}'
+	case '[':
 	default:
-		return t.Kind().String()
+		return append(b, v...)
 	}
+	if len(indent)+len(v) <= short {
+		line := v.Clone()
+		if err := line.Format(jsontext.SpaceAfterColon(true), jsontext.SpaceAfterComma(true)); err != nil {
+			panic(err) // it was encoded by us
+		}
+		return append(b, line...)
+	}
+	d := jsontext.NewDecoder(bytes.NewReader(v))
+	next := func() jsontext.Value {
+		value, err := d.ReadValue()
+		if err != nil {
+			panic(err)
+		}
+		return value
+	}
+	if _, err := d.ReadToken(); err != nil {
+		panic(err)
+	}
+	b = append(b, open)
+	inner := indent + "  "
+	for first := true; d.PeekKind() != jsontext.KindEndObject && d.PeekKind() != jsontext.KindEndArray; first = false {
+		if !first {
+			b = append(b, ',')
+		}
+		b = append(append(b, '\n'), inner...)
+		if open == '{' {
+			b = append(append(b, next()...), ": "...)
+		}
+		b = appendPretty(b, next().Clone(), inner)
+	}
+	return append(append(append(b, '\n'), indent...), closing)
 }

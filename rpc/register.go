@@ -13,10 +13,11 @@ type API struct {
 	Authn *model.Authn
 }
 
-// Register adds every method to m.
+// Register adds every method to m, and last the one that describes them.
 func Register(m *jsonrpc.Mux, api API) {
 	projectMethods(m, api)
 	taskMethods(m, api)
 	userMethods(m, api)
 	apiKeyMethods(m, api)
+	discover(m)
 }

@@ -11,9 +11,25 @@ import (
 
 func userMethods(m *jsonrpc.Mux, api API) {
 	readable(m, api, model.Users, "users")
-	jsonrpc.Handle(m, "suspend_user", api.suspendUser)
-	jsonrpc.Handle(m, "resume_user", api.resumeUser)
-	jsonrpc.Handle(m, "change_password", api.changePassword)
+	d := describe(model.Users, "users")
+	suspension := func(summary string, suspended bool) jsonrpc.MethodOption {
+		return described(doc{
+			entity: d, summary: summary, errors: []apperr.Kind{apperr.NotFound},
+			example: &example{
+				object{value("id", d.exampleID())},
+				dataOf(d.exampleRow(value("suspended", suspended))),
+			},
+		})
+	}
+	jsonrpc.Handle(m, "suspend_user", api.suspendUser, suspension("Suspend a user and end their sessions in the tenant, as an admin", true))
+	jsonrpc.Handle(m, "resume_user", api.resumeUser, suspension("Let a suspended user in again, as an admin", false))
+	jsonrpc.Handle(m, "change_password", api.changePassword, described(doc{
+		tag:         "user",
+		summary:     "Change one's own password",
+		description: "It ends all sessions of the user, in every tenant.",
+		errors:      []apperr.Kind{apperr.Forbidden, apperr.ValidationFailed},
+		example:     &example{object{value("pwd", "welcome"), value("new_pwd", "correct horse battery staple")}, dataOf(object{value("changed", true)})},
+	}))
 }
 
 func (api API) suspendUser(ctx context.Context, p byID[int64]) (data[model.User], error) {

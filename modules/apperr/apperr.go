@@ -63,6 +63,9 @@ var codes = map[Kind]int{
 	Unavailable:      5030,
 }
 
+// Kinds returns all kinds, in the order of their names.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(codes)) }
+
 // Code returns the JSON-RPC error code of the kind; that of INTERNAL for a kind that is not in the table.
 func (k Kind) Code() int {
 	if c, ok := codes[k]; ok {

@@ -68,6 +68,7 @@ type Method struct {
 	Public bool         // the guard is not asked
 	Params reflect.Type // the struct that its params are decoded into
 	Result reflect.Type // what is encoded as its result
+	Doc    any          // what Described was given
 }
 
 // MethodOption is an option of [Handle].
@@ -75,6 +76,9 @@ type MethodOption func(*Method)
 
 // Public makes a method one that the guard is not asked about.
 func Public() MethodOption { return func(m *Method) { m.Public = true } }
+
+// Described keeps beside a method what its types do not say, for whoever documents the methods. Nothing here looks at it.
+func Described(doc any) MethodOption { return func(m *Method) { m.Doc = doc } }
 
 // New returns a Mux without methods.
 func New(opts Options) *Mux {

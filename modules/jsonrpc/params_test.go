@@ -214,9 +214,9 @@ func add[P any](m *jsonrpc.Mux, name string, opts ...jsonrpc.MethodOption) {
 func TestMethods(t *testing.T) {
 	m := jsonrpc.New(jsonrpc.Options{})
 	add[byID](m, "b")
-	add[none](m, "a", jsonrpc.Public())
+	add[none](m, "a", jsonrpc.Public(), jsonrpc.Described("words"))
 	got := fmt.Sprint(m.Methods())
-	if want := "[{a true jsonrpc_test.none jsonrpc_test.none} {b false jsonrpc_test.byID jsonrpc_test.none}]"; got != want {
+	if want := "[{a true jsonrpc_test.none jsonrpc_test.none words} {b false jsonrpc_test.byID jsonrpc_test.none <nil>}]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

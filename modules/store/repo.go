@@ -75,11 +75,12 @@ func Search() Option { return func(o *options) { o.search = "search" } }
 //	db:"title"                 the column
 //	json:"title"               the field's name for clients; "-" hides it from them, in results and filters alike
 //	write:"create,update"      when clients may write it; without the tag, never
-//	validate:"required,max=9"  its rules, in the syntax of github.com/go-playground/validator
+//	validate:"required,max=9"  its rules, in the syntax of github.com/go-playground/validator; required: a client must give it to create
 //	read:"admin"               the role from which on it can be seen, filtered by and sorted by; without the tag, whoever can read the row
 //	ref:"project"              of a field project_id: the id of a row of another entity, which clients call project
 //	many:"tasks"               beside ref: what they call these rows there, as a list
 //	index:"gin"                of JSON: the procedure json_index was called for it
+//	example:"a title"          a value of it, for descriptions; JSON, but for strings, times and UUIDs without quotes
 //
 // A field's type is int64, float64, bool, string, time.Time, uuid.UUID, jsontext.Value, or a pointer to one of them for
 // a column that can be NULL. NewRepo panics at a mistake in the declaration.

@@ -133,14 +133,17 @@ type Result struct {
 // Row is an entity's row as the wire has it.
 type Row = map[string]any
 
-// Do calls a method; one of the two results is nil.
+// Do calls a method; one of the two results is nil. What comes of the call must be as the method is described.
 func (c *Client) Do(method string, params any) (*Result, *Error) {
 	c.t.Helper()
-	call := map[string]any{"id": 1, "method": method}
+	given := jsontext.Value("{}")
 	if params != nil {
-		call["params"] = params
+		var err error
+		if given, err = json.Marshal(params); err != nil {
+			c.t.Fatal(err)
+		}
 	}
-	body, err := json.Marshal(call)
+	body, err := json.Marshal(map[string]any{"id": 1, "method": method, "params": given})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -156,6 +159,20 @@ func (c *Client) Do(method string, params any) (*Result, *Error) {
 	if (answer.Result == nil) == (answer.Error == nil) {
 		c.t.Fatalf("neither or both of result and error: %s", reply.Body)
 	}
+	var raw struct {
+		Result jsontext.Value `json:"result"`
+		Error  struct {
+			Data jsontext.Value `json:"data"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(reply.Body, &raw); err != nil {
+		c.t.Fatal(err)
+	}
+	kind := apperr.Kind("")
+	if answer.Error != nil {
+		kind = answer.Error.Data.Kind
+	}
+	c.check(method, given, raw.Result, raw.Error.Data, kind)
 	return answer.Result, answer.Error
 }
 
