@@ -55,9 +55,7 @@ func defineHaving(s *openrpc.Schemas) {
 
 // groupBySchema returns the schema of what rows are grouped by: a field, or the time unit that a field's value is in.
 func (all entityDocs) groupBySchema(d *entityDoc) *openrpc.Schema {
-	names := func(which func(store.FieldDescription) bool) []string { return all.reached(d, which) }
-	schemas := []*openrpc.Schema{openrpc.Enum(names(func(f store.FieldDescription) bool { return f.Type.Sortable() })...)}
-	times := openrpc.Enum(names(func(f store.FieldDescription) bool { return f.Type == filter.Time })...)
+	times := all.reachedSchema(d, "", func(t filter.Type) bool { return t == filter.Time })
 	bucket := openrpc.AnyOf()
 	for _, unit := range filter.Units() {
 		of := openrpc.Closed(properties{
@@ -67,24 +65,22 @@ func (all entityDocs) groupBySchema(d *entityDoc) *openrpc.Schema {
 		of.Required = []string{unit}
 		bucket.AnyOf = append(bucket.AnyOf, of)
 	}
-	return openrpc.AnyOf(append(schemas, &openrpc.Schema{
+	return openrpc.AnyOf(all.reachedSchema(d, "", filter.Type.Sortable), &openrpc.Schema{
 		Description:          "A name for the group, and the time unit.",
 		Type:                 openrpc.Types{"object"},
 		PropertyNames:        aliasSchema(),
 		AdditionalProperties: bucket,
-	})...)
+	})
 }
 
 // aggregatesSchema returns the schema of what is computed of a group's rows, by aliases.
 func (all entityDocs) aggregatesSchema(d *entityDoc) *openrpc.Schema {
 	of := openrpc.AnyOf(openrpc.Enum("count"))
-	for _, function := range filter.Functions() {
-		takes := all.reached(d, func(f store.FieldDescription) bool { return slices.Contains(function.Takes, f.Type) })
-		if len(takes) > 0 {
-			o := openrpc.Closed(properties{member(function.Name, openrpc.Enum(takes...))})
-			o.Required = []string{function.Name}
-			of.AnyOf = append(of.AnyOf, o)
-		}
+	for _, f := range filter.Functions() {
+		field := all.reachedSchema(d, "", func(t filter.Type) bool { return slices.Contains(f.Takes, t) })
+		o := openrpc.Closed(properties{member(f.Name, field)})
+		o.Required = []string{f.Name}
+		of.AnyOf = append(of.AnyOf, o)
 	}
 	return &openrpc.Schema{
 		Type: openrpc.Types{"object", "null"}, PropertyNames: aliasSchema(), AdditionalProperties: of, MaxProperties: new(filter.MaxAggregates),
@@ -94,23 +90,4 @@ func (all entityDocs) aggregatesSchema(d *entityDoc) *openrpc.Schema {
 // aliasSchema returns the schema of the names that an aggregation gives.
 func aliasSchema() *openrpc.Schema {
 	return &openrpc.Schema{Type: openrpc.Types{"string"}, Pattern: filter.Name}
-}
-
-// reached returns the names of the fields of which something holds, the entity's own and those of what it refers to.
-func (all entityDocs) reached(d *entityDoc, holds func(store.FieldDescription) bool) []string {
-	var names []string
-	add := func(prefix string, fields []store.FieldDescription) {
-		for _, f := range fields {
-			if holds(f) {
-				names = append(names, prefix+f.Name)
-			}
-		}
-	}
-	add("", d.Fields)
-	for _, ref := range d.Refs {
-		if !ref.Many {
-			add(ref.Name+".", all.target(d, ref).Fields)
-		}
-	}
-	return names
 }

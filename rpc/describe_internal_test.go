@@ -114,6 +114,8 @@ func TestSchemasOfEntities(t *testing.T) {
 		{"AuthorField", `"id"; "email"`, `"books"; "nonsense"`},
 		{"BookGroupBy", `"price"; "author.name"; {}; {"month":{"month":"published"}}; {"day":{"day":"published","time_zone":"Europe/Berlin"}}`, `"meta"; "nonsense"; {"a b":{"month":"published"}}; {"x":{"month":"price"}}; {"x":{"century":"published"}}; {"x":{"time_zone":"UTC"}}; {"x":{"day":"published","hour":"published"}}`},
 		{"BookAggregates", `null; {}; {"n":"count"}; {"n":{"count":"price"},"s":{"sum":"price"},"m":{"max":"published"},"a":{"min":"author.name"}}`, `{"a b":"count"}; {"n":"sum"}; {"n":{"count":"meta"}}; {"n":{"sum":"published"}}; {"n":{"avg":"meta"}}; {"n":{"median":"price"}}; {"n":{"sum":"price","avg":"price"}}; {"n":{}}`},
+		{"ReviewGroupBy", `"book.author.name"; {"d":{"day":"book.published"}}`, `"book.reviews.id"; {"d":{"day":"book.price"}}`},
+		{"ReviewAggregates", `{"n":{"sum":"book.price"}}; {"n":{"max":"book.author.name"}}`, `{"n":{"max":"book.meta"}}`},
 		{"HavingGroup", `{"n":{"$gt":1}}; {"n":1,"$or":[{"s":null}]}; {"$not":{"n":1}}`, `{"n":[1]}; {"n":{"gt":1}}; {"$or":{}}`},
 	} {
 		schema := compiled(t, c.schema)

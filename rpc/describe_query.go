@@ -154,24 +154,43 @@ func (d *entityDoc) toOne() []string {
 
 // orderBySchema returns the schema of a key to sort by.
 func (all entityDocs) orderBySchema(d *entityDoc) *openrpc.Schema {
+	key := all.reachedSchema(d, "!", filter.Type.Sortable)
+	key.Description = "A field to sort by, descending with ! before it. NULLs come last ascending, and first descending."
+	return key
+}
+
+// reachedSchema returns the schema of the names of fields that a row leads to, of types of which something holds; each may also
+// have the prefix. What is more than one reference away is told by a pattern.
+func (all entityDocs) reachedSchema(d *entityDoc, prefix string, holds func(filter.Type) bool) *openrpc.Schema {
 	var names, further []string
-	for _, name := range all.reached(d, func(f store.FieldDescription) bool { return f.Type.Sortable() }) {
-		names = append(names, name, "!"+name)
+	add := func(path string, fields []store.FieldDescription) {
+		for _, f := range fields {
+			if holds(f.Type) {
+				names = append(names, path+f.Name)
+				if prefix != "" {
+					names = append(names, prefix+path+f.Name)
+				}
+			}
+		}
 	}
+	add("", d.Fields)
 	for _, ref := range d.Refs {
 		if !ref.Many {
-			for _, next := range all.target(d, ref).toOne() {
+			target := all.target(d, ref)
+			add(ref.Name+".", target.Fields)
+			for _, next := range target.toOne() {
 				further = append(further, ref.Name+`\.`+next)
 			}
 		}
 	}
-	key := openrpc.Enum(names...)
-	if len(further) > 0 {
-		key = openrpc.AnyOf(key,
-			&openrpc.Schema{Type: openrpc.Types{"string"}, Pattern: `^!?(` + strings.Join(further, "|") + `)\..`})
+	if len(further) == 0 {
+		return openrpc.Enum(names...)
 	}
-	key.Description = "A field to sort by, descending with ! before it. NULLs come last ascending, and first descending."
-	return key
+	if prefix != "" {
+		prefix += "?"
+	}
+	return openrpc.AnyOf(openrpc.Enum(names...),
+		&openrpc.Schema{Type: openrpc.Types{"string"}, Pattern: `^` + prefix + `(` + strings.Join(further, "|") + `)\..`})
 }
 
 // orderBysSchema returns the schema of a key to sort by, or an array of them.
