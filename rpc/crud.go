@@ -112,7 +112,7 @@ func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.R
 func readable[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.Repo[E, K], plural string) {
 	n := entity[E, K]{api, repo, plural}
 	d := describe(repo, plural) // a reference to nowhere shows now
-	handle(m, api, "get_"+repo.Entity(), n.get, d.get())
+	handle(m, api, "get_"+repo.Entity(), n.get, d.get(), jsonrpc.Ahead(n.getAhead))
 	handle(m, api, "count_"+plural, n.count, d.count())
 	jsonrpc.Handle(m, "list_"+plural, n.list, d.list())
 	jsonrpc.Handle(m, "aggregate_"+plural, n.aggregate, d.aggregate())
@@ -159,11 +159,51 @@ func (n entity[E, K]) get(tx *store.Tx, p getParams[K]) (row[E], error) {
 		return row[E]{}, err
 	}
 	if sel == nil {
-		e, err := n.repo.Get(tx, p.ID)
+		e, err := n.one(tx, p.ID)
 		return n.row(tx, e), err
 	}
 	r, err := n.repo.GetSelected(tx, p.ID, sel)
 	return row[E]{record: &r}, err
+}
+
+// several is rows that calls side by side are about to get, read by the first of them.
+type several[E store.Entity[K], K store.Key] struct {
+	ids  []K
+	read func(*store.Tx, []K) (map[K]E, error)
+	rows map[K]E
+	err  error
+}
+
+type severalKey[E any] struct{}
+
+// getAhead lets calls of get that stand side by side read their rows in one statement.
+func (n entity[E, K]) getAhead(ctx context.Context, params []getParams[K]) context.Context {
+	s := &several[E, K]{read: n.repo.GetAll}
+	for _, p := range params {
+		if p.Fields == nil && p.Include == nil {
+			s.ids = append(s.ids, p.ID)
+		}
+	}
+	return context.WithValue(ctx, severalKey[E]{}, s)
+}
+
+// one returns a row, of several that are read at once if there are.
+func (n entity[E, K]) one(tx *store.Tx, id K) (E, error) {
+	s, ok := tx.Context().Value(severalKey[E]{}).(*several[E, K])
+	if !ok || len(s.ids) < 2 {
+		return n.repo.Get(tx, id)
+	}
+	if s.rows == nil && s.err == nil {
+		s.rows, s.err = s.read(tx, s.ids)
+	}
+	if s.err != nil { // of the call that it came in: the others ask for themselves
+		return n.repo.Get(tx, id)
+	}
+	e, ok := s.rows[id]
+	if !ok {
+		return e, apperr.NoRow(n.repo.Entity(), id)
+	}
+	return e, nil
 }
 
 func (n entity[E, K]) list(ctx context.Context, p listParams) (page[E], error) {

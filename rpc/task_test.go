@@ -5,10 +5,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/rpc/rpctest"
 )
 
@@ -114,5 +116,30 @@ func TestListIsLimited(t *testing.T) {
 	rows := rpctest.Call[[]rpctest.Row](c, "list_tasks", rpctest.Row{"list_options": rpctest.Row{"limit": 5000}})
 	if len(rows) != 2000 || !slices.IsSortedFunc(rows, func(a, b rpctest.Row) int { return int(a["id"].(float64) - b["id"].(float64)) }) {
 		t.Errorf("%d rows, or not in the order of their ids", len(rows))
+	}
+}
+
+// Gets that stand side by side in a batch are one statement, and each has its own answer.
+func TestGetsSideBySide(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	c := s.As(t, "demo1")
+	project := newProject(c, "a")
+	var body strings.Builder
+	for i := range 50 {
+		made := rpctest.Call[rpctest.Row](c, "create_task", rpctest.Row{"data": rpctest.Row{"project_id": project, "title": fmt.Sprint(i)}})
+		fmt.Fprintf(&body, `,{"id":%d,"method":"get_task","params":{"id":%v}}`, i, made["id"])
+	}
+	body.WriteString(`,{"id":50,"method":"get_task","params":{"id":1}},{"id":51,"method":"get_task","params":{"id":"1"}}`)
+	request := &auth.Request{ID: "r", Now: time.Now, Actor: c.Actor}
+	reply := s.Mux.Serve(auth.WithRequest(t.Context(), request), "r", []byte("["+body.String()[1:]+"]"))
+	for i, call := range reply.Calls {
+		want := map[int]apperr.Kind{50: apperr.NotFound, 51: apperr.InvalidParams}[i]
+		if call.Kind != want || want == "" && !strings.Contains(string(reply.Body), fmt.Sprintf(`"title":"%d"`, i)) {
+			t.Errorf("call %d: %q", i, call.Kind)
+		}
+	}
+	if len(reply.Calls) != 52 || request.Stats.Statements != 1 {
+		t.Errorf("%d calls by %d statements", len(reply.Calls), request.Stats.Statements)
 	}
 }

@@ -59,7 +59,8 @@ type Options struct {
 // method is a handler with its types erased.
 type method struct {
 	Method
-	run func(ctx context.Context, params jsontext.Value) (any, error)
+	run   func(ctx context.Context, params jsontext.Value) (any, error)
+	ahead func(ctx context.Context, params []jsontext.Value) context.Context // nil: there is nothing to do ahead
 }
 
 // Method describes a method.
@@ -69,6 +70,8 @@ type Method struct {
 	Params reflect.Type // the struct that its params are decoded into
 	Result reflect.Type // what is encoded as its result
 	Doc    any          // what Described was given
+
+	ahead any // a func(context.Context, []P) context.Context
 }
 
 // MethodOption is an option of [Handle].
@@ -79,6 +82,14 @@ func Public() MethodOption { return func(m *Method) { m.Public = true } }
 
 // Described keeps beside a method what its types do not say, for whoever documents the methods. Nothing here looks at it.
 func Described(doc any) MethodOption { return func(m *Method) { m.Doc = doc } }
+
+// Ahead gives a method that reads a view of what is coming: before several calls of it that stand side by side in a batch, prepare
+// gets the params of them all, without those that cannot be decoded, and returns the context that they run with. It must not do
+// the work itself, as the calls have yet to be allowed: it can leave in the context what the first of them does for the others. P is the
+// params of [Handle].
+func Ahead[P any](prepare func(ctx context.Context, params []P) context.Context) MethodOption {
+	return func(m *Method) { m.ahead = prepare }
+}
 
 // New returns a Mux without methods.
 func New(opts Options) *Mux {
@@ -127,7 +138,7 @@ func Handle[P, R any](m *Mux, name string, h func(ctx context.Context, p P) (R, 
 	if err != nil {
 		panic(fmt.Sprintf("jsonrpc: method %q: %v", name, err))
 	}
-	m.methods[name] = &method{described, func(ctx context.Context, params jsontext.Value) (any, error) {
+	erased := &method{Method: described, run: func(ctx context.Context, params jsontext.Value) (any, error) {
 		var p P
 		if err := shape.decode(params, &p); err != nil {
 			return nil, err
@@ -135,6 +146,20 @@ func Handle[P, R any](m *Mux, name string, h func(ctx context.Context, p P) (R, 
 		r, err := h(ctx, p)
 		return &r, err
 	}}
+	if described.ahead != nil {
+		prepare := described.ahead.(func(context.Context, []P) context.Context) // else the option is of another method
+		erased.ahead = func(ctx context.Context, params []jsontext.Value) context.Context {
+			all := make([]P, 0, len(params))
+			for _, raw := range params {
+				var p P
+				if shape.decode(raw, &p) == nil {
+					all = append(all, p)
+				}
+			}
+			return prepare(ctx, all)
+		}
+	}
+	m.methods[name] = erased
 }
 
 // Methods returns the methods in the order of their names.

@@ -215,8 +215,11 @@ func TestMethods(t *testing.T) {
 	m := jsonrpc.New(jsonrpc.Options{})
 	add[byID](m, "b")
 	add[none](m, "a", jsonrpc.Public(), jsonrpc.Described("words"))
-	got := fmt.Sprint(m.Methods())
-	if want := "[{a true jsonrpc_test.none jsonrpc_test.none words} {b false jsonrpc_test.byID jsonrpc_test.none <nil>}]"; got != want {
+	got := ""
+	for _, d := range m.Methods() {
+		got += fmt.Sprintln(d.Name, d.Public, d.Params, d.Result, d.Doc)
+	}
+	if want := "a true jsonrpc_test.none jsonrpc_test.none words\nb false jsonrpc_test.byID jsonrpc_test.none <nil>\n"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

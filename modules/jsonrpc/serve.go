@@ -49,15 +49,37 @@ func (m *Mux) Serve(ctx context.Context, requestID string, body []byte) Reply {
 		return refused(requestID, err)
 	}
 	a := newAnswer(m, requestID, batch, len(requests))
+	alike := 0 // calls from here on that run with the context that was prepared for them
+	prepared := ctx
 	for i := range requests {
 		r := &requests[i]
+		if alike == 0 {
+			prepared, alike = m.ahead(ctx, requests[i:])
+		}
+		alike--
 		if a.text.Len() > m.options.MaxAnswer && r.id != nil {
 			a.add(r, outcome{err: errAnswerSize})
 			continue
 		}
-		a.add(r, m.run(ctx, r))
+		a.add(r, m.run(prepared, r))
 	}
 	return a.reply()
+}
+
+// ahead returns the context for the first of the requests, and how many of them it is for: as many as call the same method.
+func (m *Mux) ahead(ctx context.Context, requests []request) (_ context.Context, alike int) {
+	method := m.methods[string(requests[0].method)]
+	if method == nil || method.ahead == nil {
+		return ctx, 1
+	}
+	var params []jsontext.Value
+	for ; alike < len(requests) && string(requests[alike].method) == method.Name; alike++ {
+		params = append(params, requests[alike].params)
+	}
+	if alike == 1 {
+		return ctx, 1
+	}
+	return method.ahead(ctx, params), alike
 }
 
 var errAnswerSize = apperr.New(apperr.Aborted, "The answer to the calls before this one is too large; it did not run")

@@ -149,6 +149,25 @@ func (r *Repo[E, K]) Get(tx *Tx, id K) (E, error) {
 	return r.one(tx, reading, id, "get", r.plan.getText, r.rowArgs(tx, id))
 }
 
+// GetAll returns those of up to MaxBulk rows that are there, in one statement.
+func (r *Repo[E, K]) GetAll(tx *Tx, ids []K) (map[K]E, error) {
+	if err := r.plan.allow(tx, reading); err != nil {
+		return nil, err
+	}
+	if len(ids) > MaxBulk {
+		return nil, tooMany("ids")
+	}
+	rows, err := query[E](&tx.runner, r.plan, r.text(tx, "G", r.plan.getAllText), r.whereArgs(tx, ids))
+	if err != nil {
+		return nil, tx.explain(r.plan, reading, err)
+	}
+	found := make(map[K]E, len(rows))
+	for _, row := range rows {
+		found[row.key()] = row
+	}
+	return found, nil
+}
+
 // List returns the rows that the options choose, in their order.
 func (r *Repo[E, K]) List(tx *Tx, o ListOptions) (Page[E], error) {
 	return paged(r.plan, tx, o, nil, list[E])

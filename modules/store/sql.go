@@ -63,6 +63,13 @@ func (p *plan) getText(own bool) string {
 	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, eq("id"))))
 }
 
+func (p *plan) getAllText(own bool) string {
+	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, anyID())))
+}
+
+// anyID is the condition on the ids of several rows.
+func anyID() exp.Expression { return goqu.L("? = ANY(?)", goqu.C("id"), stand) }
+
 // assignment is one column of an update, and the argument for it.
 type assignment struct {
 	column string
@@ -104,7 +111,7 @@ func (p *plan) rowWhere(own, version bool) exp.ExpressionList {
 
 func (p *plan) deleteAllText(own bool) string {
 	return build(postgres.Delete(p.table).Prepared(true).
-		Where(p.where(own, goqu.L("? = ANY(?)", goqu.C("id"), stand))).Returning(p.dbNames()...))
+		Where(p.where(own, anyID())).Returning(p.dbNames()...))
 }
 
 // keyed tells whether rows come with their ids, rather than getting them from the database.
