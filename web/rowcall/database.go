@@ -73,7 +73,9 @@ func (d *database) open(ctx context.Context, cfg config, ownerURL string, passwo
 			return err
 		}
 	}
-	d.DB, err = store.Open(ctx, store.Config{TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns})
+	d.DB, err = store.Open(ctx, store.Config{
+		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, StatementTimeout: cfg.StatementTimeout,
+	})
 	if err != nil {
 		return err
 	}
