@@ -11,6 +11,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -91,16 +92,24 @@ func (l *Limits) Enter(ctx context.Context) (inside context.Context, leave func(
 	if err := l.take(v.caller, 1, 1); err != nil {
 		return nil, nil, err
 	}
-	if err := l.tenants.enter(ctx, v.request.Actor.Tenant); err != nil {
-		if apperr.From(err).Kind == apperr.RateLimited {
-			l.metrics.concurrency.Inc()
-		}
+	waited, err := l.tenants.enter(ctx, v.request.Actor.Tenant)
+	if errors.Is(err, errCrowded) {
+		l.metrics.concurrency.Inc()
+	}
+	if err != nil {
 		return nil, nil, err
 	}
-	return context.WithValue(ctx, visitKey{}, v), func() {
+	leave = func() {
+		v.settle() // before the next one has its turn
 		l.tenants.leave(v.request.Actor.Tenant)
-		v.settle()
-	}, nil
+	}
+	if waited { // for others of the same caller, perhaps, who have left a debt
+		if err := l.take(v.caller, 0, 0); err != nil {
+			leave()
+			return nil, nil, err
+		}
+	}
+	return context.WithValue(ctx, visitKey{}, v), leave, nil
 }
 
 // visit is a request inside.
@@ -108,7 +117,7 @@ type visit struct {
 	limits  *Limits
 	request *auth.Request
 	caller  caller
-	taken   bool // the next call has been taken from the buckets already
+	taken   bool // the next call, the first, has been taken from the buckets
 	rows    int  // that have been charged for
 }
 
@@ -122,12 +131,11 @@ func Call(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	v.settle()
 	if v.taken {
-		// By now other requests of the caller, for which this one may have waited, may have left a debt.
 		v.taken = false
-		return v.limits.take(v.caller, 0, 0)
+		return nil
 	}
+	v.settle()
 	return v.limits.take(v.caller, 1, 1)
 }
 

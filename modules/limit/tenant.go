@@ -35,23 +35,24 @@ type turns struct {
 	present int                 // requests that run or wait
 }
 
-// enter waits for the tenant's turn. RATE_LIMITED if too many others wait, or if it takes too long.
-func (t *tenants) enter(ctx context.Context, tenant uuid.UUID) error {
+// enter waits for the tenant's turn, and tells whether it had to. RATE_LIMITED if too many others wait, or if it takes too long.
+func (t *tenants) enter(ctx context.Context, tenant uuid.UUID) (waited bool, err error) {
 	if t.most == 0 {
-		return nil
+		return false, nil
 	}
 	own := t.join(tenant)
 	if own == nil {
-		return errCrowded
+		return false, errCrowded
 	}
 	if !own.free.TryAcquire(1) {
+		waited = true
 		if err := t.queue(ctx, own); err != nil {
 			t.part(tenant)
-			return err
+			return waited, err
 		}
 	}
 	t.running.Add(1)
-	return nil
+	return waited, nil
 }
 
 func (t *tenants) queue(ctx context.Context, own *turns) error {
