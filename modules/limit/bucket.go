@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-	"golang.org/x/time/rate"
 
 	"rowcall/modules/auth"
 )
@@ -66,68 +65,53 @@ const (
 
 var dimensionNames = [dimensions]string{"calls", "cost"}
 
-// buckets are those of one caller; nil where there is no limit.
-type buckets [dimensions]*rate.Limiter
-
-func newBuckets(r Rule) *buckets {
-	var b buckets
-	for d, r := range [dimensions]Rate{calls: r.Calls, cost: r.Cost} {
-		if r != (Rate{}) {
-			b[d] = rate.NewLimiter(rate.Limit(r.PerSecond), r.Burst)
-		}
-	}
-	return &b
+// buckets are those of one caller. (golang.org/x/time/rate has no debts of more than a burst, and locks that are of no use
+// under the table's.)
+type buckets struct {
+	held [dimensions]float64 // less than 0: a debt
+	at   time.Time           // when that was so
 }
 
-// take takes from both buckets, or from neither and returns how long it takes until the bucket that lacks most has it.
-func (b *buckets) take(now time.Time, n [dimensions]int) (lacking dimension, wait time.Duration) {
-	for d, l := range b {
-		if w := until(l, now, n[d]); w > wait {
-			lacking, wait = dimension(d), w
-		}
+// flow lets in what has come since it was called last.
+func (b *buckets) flow(r Rule, now time.Time) {
+	elapsed := now.Sub(b.at).Seconds()
+	b.at = now
+	b.held[calls] = r.Calls.after(b.held[calls], elapsed)
+	b.held[cost] = r.Cost.after(b.held[cost], elapsed)
+}
+
+// take takes from both buckets, or from neither and returns how long it takes until the one that needs longer has it.
+func (b *buckets) take(r Rule, nCalls, nCost int) (lacking dimension, wait time.Duration) {
+	lacking, wait = calls, r.Calls.until(b.held[calls], nCalls)
+	if w := r.Cost.until(b.held[cost], nCost); w > wait {
+		lacking, wait = cost, w
 	}
 	if wait == 0 {
-		for d, l := range b {
-			spend(l, now, n[d])
-		}
+		b.held[calls] -= float64(nCalls)
+		b.held[cost] -= float64(nCost)
 	}
 	return lacking, wait
 }
 
-// until returns how long it takes until l holds n, in whole milliseconds.
-func until(l *rate.Limiter, now time.Time, n int) time.Duration {
-	if l == nil {
+// after returns what a bucket holds so many seconds after it held so much. One without a limit keeps no account.
+func (r Rate) after(held, seconds float64) float64 {
+	if r == (Rate{}) {
 		return 0
 	}
-	const rounding = 1e-6 // the tokens are a sum of many fractions
-	missing := float64(n) - l.TokensAt(now)
-	if missing < rounding {
+	return min(float64(r.Burst), held+seconds*float64(r.PerSecond))
+}
+
+// until returns how long it takes until a bucket that holds so much holds n, in whole milliseconds.
+func (r Rate) until(held float64, n int) time.Duration {
+	const rounding = 1e-6 // what is held is a sum of many fractions
+	missing := float64(n) - held
+	if missing < rounding || r == (Rate{}) {
 		return 0
 	}
-	return time.Duration(math.Ceil(missing/float64(l.Limit())*1000)) * time.Millisecond
+	return time.Duration(math.Ceil(missing/float64(r.PerSecond)*1000)) * time.Millisecond
 }
 
-// spend takes n from l, which may leave it with less than nothing.
-func spend(l *rate.Limiter, now time.Time, n int) {
-	if l == nil {
-		return
-	}
-	for burst := l.Burst(); n > 0; n -= burst {
-		l.ReserveN(now, min(n, burst))
-	}
-}
-
-// full tells whether the buckets are as new.
-func (b *buckets) full(now time.Time) bool {
-	for _, l := range b {
-		if l != nil && l.TokensAt(now) < float64(l.Burst()) {
-			return false
-		}
-	}
-	return true
-}
-
-// maxBuckets is how many callers of a kind are remembered, at about 500 bytes each.
+// maxBuckets is how many callers of a kind are remembered, at about 250 bytes each.
 const maxBuckets = 1 << 15
 
 // table is the buckets of all callers of a kind. Those that are full again are forgotten, which changes nothing, when others
@@ -162,8 +146,7 @@ func (t *table) take(c caller, nCalls, nCost int) (lacking dimension, wait time.
 	s := t.shard(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now() // under the lock: a limiter adds the time up twice if it runs backwards
-	return s.of(c, t.rule, now).take(now, [dimensions]int{calls: nCalls, cost: nCost})
+	return s.of(c, t.rule).take(t.rule, nCalls, nCost)
 }
 
 // charge takes a cost that has arisen, be it there or not.
@@ -174,25 +157,30 @@ func (t *table) charge(c caller, n int) {
 	s := t.shard(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	spend(s.of(c, t.rule, now)[cost], now, n)
+	s.of(c, t.rule).held[cost] -= float64(n)
 }
 
 func (t *table) shard(c caller) *shard {
 	return &t.shards[maphash.Comparable(t.seed, c)%uint64(len(t.shards))]
 }
 
-// of returns a caller's buckets. For each that it makes it forgets up to two, so that they become fewer when callers do.
-func (s *shard) of(c caller, r Rule, now time.Time) *buckets {
+// of returns a caller's buckets as they are now. For one that it makes it forgets up to two, so that they become fewer when
+// callers do.
+func (s *shard) of(c caller, r Rule) *buckets {
+	now := time.Now()
 	if b, ok := s.buckets.Get(c); ok {
+		b.flow(r, now)
 		return b
 	}
+	full := [dimensions]float64{calls: float64(r.Calls.Burst), cost: float64(r.Cost.Burst)}
 	for range 2 {
-		if _, oldest, ok := s.buckets.GetOldest(); ok && oldest.full(now) {
-			s.buckets.RemoveOldest()
+		if _, oldest, ok := s.buckets.GetOldest(); ok {
+			if oldest.flow(r, now); oldest.held == full {
+				s.buckets.RemoveOldest()
+			}
 		}
 	}
-	b := newBuckets(r)
+	b := &buckets{full, now}
 	s.buckets.Add(c, b)
 	return b
 }

@@ -17,7 +17,8 @@ func callerNo(n int) caller { return caller{kind: user, id: int64(n)} }
 func TestNoWindowHasMore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := Rate{rapid.IntRange(1, 5000).Draw(t, "rate"), rapid.IntRange(1, 5000).Draw(t, "burst")}
-		b := newBuckets(Rule{Calls: r, Cost: Rate{1, 1_000_000}})
+		rule := Rule{Calls: r}
+		b := &buckets{held: [dimensions]float64{calls: float64(r.Burst)}, at: time.Unix(1, 0)}
 		type admission struct {
 			at time.Time
 			n  int
@@ -26,9 +27,10 @@ func TestNoWindowHasMore(t *testing.T) {
 		now := time.Unix(1, 0)
 		for range rapid.IntRange(1, 100).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(2*time.Second)).Draw(t, "pause")))
+			b.flow(rule, now)
 			for range rapid.IntRange(1, 50).Draw(t, "calls") {
 				n := rapid.IntRange(1, min(r.Burst, 20)).Draw(t, "n")
-				lacking, wait := b.take(now, [dimensions]int{calls: n})
+				lacking, wait := b.take(rule, n, 1)
 				if wait == 0 {
 					admitted = append(admitted, admission{now, n})
 					continue
@@ -37,7 +39,8 @@ func TestNoWindowHasMore(t *testing.T) {
 					t.Fatalf("%s lacks", dimensionNames[lacking])
 				}
 				now = now.Add(wait)
-				if _, again := b.take(now, [dimensions]int{calls: n}); again != 0 {
+				b.flow(rule, now)
+				if _, again := b.take(rule, n, 1); again != 0 {
 					t.Fatalf("after a wait of %v it takes %v more", wait, again)
 				}
 				admitted = append(admitted, admission{now, n})
