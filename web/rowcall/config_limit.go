@@ -10,8 +10,10 @@ import (
 	"rowcall/modules/limit"
 )
 
-// off is the value of a limit that there is not.
 const off = "off"
+
+// isOff tells whether a limit's value says that there is none.
+func isOff(text string) bool { return text == off || text == "0" }
 
 // limitSettings bound what callers take. In development, where one person is all of them, only tenants' concurrency and
 // statements' time are bounded.
@@ -44,7 +46,7 @@ var limitSettings = []setting{
 		name: "ROWCALL_STATEMENT_TIMEOUT", fallback: "8s",
 		help: "longest time for one statement in the database, migrations excepted, 100ms to 1h, or off; less than ROWCALL_CALL_TIMEOUT, after which the call's connection is closed too",
 		set: func(c *config, s string) error {
-			if s == off {
+			if isOff(s) {
 				return nil
 			}
 			return orOff(setDuration(&c.StatementTimeout, s, 100*time.Millisecond, time.Hour))
@@ -62,7 +64,7 @@ func rateSetting(name, fallback, help string, field func(*config) *limit.Rate) s
 const maxRate = 1_000_000_000
 
 func setRate(field *limit.Rate, text string) error {
-	if text == off {
+	if isOff(text) {
 		return nil
 	}
 	perSecond, burst, ok := strings.Cut(text, ":")
@@ -74,10 +76,10 @@ func setRate(field *limit.Rate, text string) error {
 
 // setConcurrency comes after the connections' setting.
 func setConcurrency(c *config, text string) error {
-	switch text {
-	case off:
+	switch {
+	case isOff(text):
 		return nil
-	case "auto":
+	case text == "auto":
 		text = strconv.Itoa(max(1, c.DBConns*3/4))
 	}
 	return orOff(setInt(&c.Limits.Concurrency, text, 1, 1000))
