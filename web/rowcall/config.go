@@ -101,8 +101,8 @@ var serverSettings = []setting{
 		set:  func(c *config, s string) error { return setURL(&c.PlatformURL, s) },
 	},
 	{
-		name: "ROWCALL_DB_CONNS", fallback: "8",
-		help: "connections to the database for tenants' work, 1 to 1000; more than about 8 seldom gives more",
+		name: "ROWCALL_DB_CONNS", fallback: "10",
+		help: "connections to the database for tenants' work, 1 to 1000; more than about 10 seldom gives more",
 		set:  func(c *config, s string) error { return setInt(&c.DBConns, s, 1, 1000) },
 	},
 	{

@@ -32,7 +32,7 @@ var limitSettings = []setting{
 		func(c *config) *limit.Rate { return &c.Limits.Address.Cost }),
 	{
 		name: "ROWCALL_TENANT_CONCURRENCY", fallback: "auto",
-		help: "requests of one tenant that run at once, 1 to 1000, or off; auto is three quarters of ROWCALL_DB_CONNS, so that no tenant takes them all",
+		help: "requests of one tenant that run at once, 1 to 1000, or off; auto is four fifths of ROWCALL_DB_CONNS, so that no tenant takes them all",
 		set:  setConcurrency,
 	},
 	{
@@ -80,7 +80,7 @@ func setConcurrency(c *config, text string) error {
 	case isOff(text):
 		return nil
 	case text == "auto":
-		text = strconv.Itoa(max(1, c.DBConns*3/4))
+		text = strconv.Itoa(max(1, c.DBConns*4/5))
 	}
 	return orOff(setInt(&c.Limits.Concurrency, text, 1, 1000))
 }

@@ -35,7 +35,7 @@ func load(t *testing.T, m mode, environ ...string) config {
 func TestDevelopmentNeedsNothing(t *testing.T) {
 	c := load(t, modeDev)
 	if c.DatabaseURL != "" || c.Addr != "127.0.0.1:8080" || c.DataDir != ".data" || c.LogFormat != "console" ||
-		c.LogLevel != zapcore.InfoLevel || c.DBConns != 8 || c.TrustedProxies != nil ||
+		c.LogLevel != zapcore.InfoLevel || c.DBConns != 10 || c.TrustedProxies != nil ||
 		c.TokenTTL != 15*time.Minute || c.RefreshTTL != 720*time.Hour || c.CallTimeout != 10*time.Second || c.StopTimeout != 15*time.Second {
 		t.Errorf("%v", c)
 	}
@@ -147,7 +147,7 @@ func TestFaults(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	if c := load(t, modeDev); c.Limits.User != (limit.Rule{}) || c.Limits.Key != (limit.Rule{}) || c.Limits.Address != (limit.Rule{}) ||
-		c.Limits.Concurrency != 6 || c.StatementTimeout != 8*time.Second {
+		c.Limits.Concurrency != 8 || c.StatementTimeout != 8*time.Second {
 		t.Errorf("development: %+v", c.Limits)
 	}
 	rule := limit.Rule{Calls: limit.Rate{PerSecond: 1000, Burst: 2000}, Cost: limit.Rate{PerSecond: 50_000, Burst: 200_000}}
