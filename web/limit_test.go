@@ -140,6 +140,31 @@ func TestRowsAreLimited(t *testing.T) {
 	wantLimited(t, s.post("/api/rpc", list, token...))
 }
 
+// An atomic batch that no longer fits as a whole leaves nothing.
+func TestAtomicBatchesAreLimitedAsAWhole(t *testing.T) {
+	t.Parallel()
+	s := limited(t, limit.Config{User: limit.Rule{Calls: limit.Rate{PerSecond: 1, Burst: 30}}})
+	var creates []string
+	for i := range 100 {
+		creates = append(creates, fmt.Sprintf(`{"id":%d,"method":"create_project","params":{"data":{"name":"limited %d"}}}`, i, i))
+	}
+	headers := append(bearer(s.login("demo1").Token), "Rowcall-Atomic", "true")
+	kinds := map[apperr.Kind]int{}
+	for _, c := range calls[[]call](t, s.post("/api/rpc", "["+strings.Join(creates, ",")+"]", headers...)) {
+		if c.Error == nil {
+			t.Fatal("a call of it was kept")
+		}
+		kinds[c.Error.Data.Kind]++
+	}
+	if kinds[apperr.RateLimited] != 1 || kinds[apperr.Aborted] != 99 {
+		t.Errorf("%v", kinds)
+	}
+	count := `{"id":1,"method":"count_projects","params":{"filters":{"name":{"$startsWith":"limited"}}}}`
+	if a := s.post("/api/rpc", count, bearer(s.login("demo2").Token)...); !strings.Contains(a.body, `"count":0`) {
+		t.Error(a.body)
+	}
+}
+
 func TestAddressesAreLimited(t *testing.T) {
 	t.Parallel()
 	s := limited(t, limit.Config{Address: limit.Rule{Calls: limit.Rate{PerSecond: 1, Burst: 1000}, Cost: limit.Rate{PerSecond: 1, Burst: 100}}})
