@@ -17,6 +17,7 @@ import (
 	"rowcall/model"
 	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/limit"
 	"rowcall/modules/store"
 	"rowcall/rpc"
 	"rowcall/web"
@@ -29,7 +30,7 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, store.Config{TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: serverConns})
+	db, err := store.Open(ctx, store.Config{TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: serverConns + 2})
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	if err != nil {
 		return err
 	}
-	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Guard: func(ctx context.Context, _ string) error {
+	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Limit: limit.Call, Guard: func(ctx context.Context, _ string) error {
 		_, err := auth.ActorFrom(ctx)
 		return err
 	}})
@@ -53,7 +54,7 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	if err != nil {
 		return err
 	}
-	h, err := web.New(web.Config{Mux: mux, Authn: authn, Ready: db.Ping, Log: log})
+	h, err := web.New(web.Config{Mux: mux, Authn: authn, Limits: limits(), Ready: db.Ping, Log: log})
 	if err != nil {
 		return err
 	}
@@ -69,6 +70,12 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	}
 	fmt.Println("token=" + token)
 	return announceAndServe(ctx, http.Handler(h))
+}
+
+// limits are there as in production, but only the concurrency is reached, which is that of the other contenders.
+func limits() *limit.Limits {
+	rule := limit.Rule{Calls: limit.Rate{PerSecond: 1e9, Burst: 1e9}, Cost: limit.Rate{PerSecond: 1e9, Burst: 1e9}}
+	return limit.New(limit.Config{User: rule, Key: rule, Address: rule, Concurrency: serverConns, Wait: time.Minute})
 }
 
 // requestLog is the log line of every request, as in production, to nowhere.

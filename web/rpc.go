@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -11,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/jsonrpc"
 )
 
 // rpc is the one endpoint.
@@ -40,7 +42,11 @@ func (s *Server) rpc(c *gin.Context) {
 	}
 	o := observed(c)
 	o.request.Actor = actor
-	reply := serve(c.Request.Context(), o.request.ID, body)
+	reply, err := s.run(c.Request.Context(), o.request.ID, body, serve)
+	if err != nil {
+		refuseAs(c, err)
+		return
+	}
 	o.calls = reply.Calls
 	switch {
 	case reply.Err != nil:
@@ -51,6 +57,20 @@ func (s *Server) rpc(c *gin.Context) {
 	default:
 		answer(c, http.StatusOK, reply.Body)
 	}
+}
+
+// serving is [jsonrpc.Mux.Serve] or [jsonrpc.Mux.ServeAtomic].
+type serving func(ctx context.Context, requestID string, body []byte) jsonrpc.Reply
+
+// run runs the calls of a body, when its caller may and it is its tenant's turn. The turn does not last until a slow client
+// has read the answer.
+func (s *Server) run(ctx context.Context, requestID string, body []byte, serve serving) (jsonrpc.Reply, error) {
+	ctx, leave, err := s.Limits.Enter(ctx)
+	if err != nil {
+		return jsonrpc.Reply{}, err
+	}
+	defer leave()
+	return serve(ctx, requestID, body), nil
 }
 
 var errContentType = apperr.New(apperr.InvalidRequest, "The Content-Type must be application/json")

@@ -16,6 +16,7 @@ import (
 	"rowcall/model"
 	"rowcall/modules/apperr"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/limit"
 )
 
 // Limits of a connection. The body's are those of the wire contract.
@@ -33,6 +34,7 @@ const (
 type Config struct {
 	Mux            *jsonrpc.Mux
 	Authn          *model.Authn
+	Limits         *limit.Limits                   // nil for none
 	Ready          func(ctx context.Context) error // whether the database can be worked with
 	Log            *zap.Logger
 	TrustedProxies []string      // CIDRs whose X-Forwarded-For is believed
@@ -50,6 +52,9 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
 	s := &Server{Config: cfg}
+	if s.Limits == nil {
+		s.Limits = limit.New(limit.Config{})
+	}
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
 	r.RedirectTrailingSlash = false // another path is another path
@@ -128,7 +133,8 @@ type running struct {
 	idle     chan struct{} // closed when n is 0 after draining began
 }
 
-// admit refuses requests of the API once the server drains, and counts the others.
+// admit refuses requests of the API once the server drains, and those of an address that has sent too many; and counts the
+// others.
 func (s *Server) admit(c *gin.Context) {
 	if !s.running.begin() {
 		c.Header("Connection", "close")
@@ -139,7 +145,14 @@ func (s *Server) admit(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
+	if err := s.Limits.Knock(ctx); err != nil {
+		refuseAs(c, err)
+		return
+	}
 	c.Next()
+	if c.Writer.Status() == http.StatusUnauthorized {
+		s.Limits.Refused(ctx)
+	}
 }
 
 func (r *running) begin() bool {

@@ -36,6 +36,10 @@ type Mux struct {
 
 // Options is what a Mux works with. The zero value allows every call and has the limits of the wire contract.
 type Options struct {
+	// Limit, if not nil, decides whether there may be another call. It runs before anything else is looked at, also for
+	// calls of public methods and for items of a batch that are no call; its error is theirs.
+	Limit func(ctx context.Context) error
+
 	// Guard, if not nil, decides whether a call of a method that is not [Public] may go on. It runs before the params are
 	// looked at; its error is the call's.
 	Guard func(ctx context.Context, method string) error

@@ -93,6 +93,11 @@ func (m *Mux) run(ctx context.Context, r *request) (o outcome) {
 		}
 		o.took = time.Since(start)
 	}()
+	if m.options.Limit != nil {
+		if err := m.options.Limit(ctx); err != nil {
+			return outcome{err: err}
+		}
+	}
 	method, err := m.find(r)
 	if err == nil {
 		err = ctx.Err()

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -257,5 +259,35 @@ func TestTheBodyMayBeUsedAgain(t *testing.T) {
 	copy(body, bytes.Repeat([]byte("x"), len(body)))
 	if string(kept.Value) != `{"a":[1,2]}` {
 		t.Errorf("%s", kept.Value)
+	}
+}
+
+// The limit is asked once for each item, whatever it is, before anything is done for it.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	asked, ran := 0, 0
+	m := jsonrpc.New(jsonrpc.Options{
+		Limit: func(context.Context) error {
+			if asked++; asked > 4 {
+				return apperr.Limited("Too many", 1500*time.Millisecond)
+			}
+			return nil
+		},
+		Guard: func(context.Context, string) error { return apperr.New(apperr.Unauthenticated, "This needs a login") },
+	})
+	jsonrpc.Handle(m, "open", func(context.Context, none) (int, error) { ran++; return ran, nil }, jsonrpc.Public())
+	jsonrpc.Handle(m, "closed", func(context.Context, none) (int, error) { return 0, nil })
+	reply := m.Serve(t.Context(), "r", []byte(`[{"id":1,"method":"open"},{"method":"open"},{"id":2,"method":"closed"},7,
+		{"id":3,"method":"open"},{"method":"open"},{"id":4,"method":"closed"},{"id":5,"method":"unknown"},8]`))
+	var kinds []apperr.Kind
+	for _, c := range reply.Calls {
+		kinds = append(kinds, c.Kind)
+	}
+	limited := apperr.RateLimited
+	if want := []apperr.Kind{"", "", apperr.Unauthenticated, apperr.InvalidRequest, limited, limited, limited, limited, limited}; !slices.Equal(kinds, want) || ran != 2 || asked != 9 {
+		t.Errorf("%v, %d ran, %d asked", kinds, ran, asked)
+	}
+	if body := string(reply.Body); strings.Count(body, `"retry_after_ms":1500`) != 4 || strings.Count(body, `"id":null`) != 2 {
+		t.Error(body)
 	}
 }

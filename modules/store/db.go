@@ -33,6 +33,10 @@ type Config struct {
 	// CursorKey signs the cursors of lists. All nodes must have the same; without one, a cursor is good on the node that made it until
 	// that stops.
 	CursorKey auth.Key
+
+	// StatementTimeout is when the database ends a statement of either login, which then is TIMEOUT; 0 for what the URL or
+	// the login's own settings say. Unlike a context that ends, it costs no connection.
+	StatementTimeout time.Duration
 }
 
 // DB is a database, open for tenants' work and for the platform's. It is safe for concurrent use.
@@ -50,11 +54,11 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		cfg.CursorKey = make(auth.Key, auth.MinKeySize)
 		_, _ = rand.Read(cfg.CursorKey) // which never fails
 	}
-	tenant, err := openPool(cfg.TenantURL, cfg.TenantConns, 8)
+	tenant, err := openPool(cfg.TenantURL, cfg.TenantConns, 8, cfg.StatementTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("tenants' login: %w", err)
 	}
-	platform, err := openPool(cfg.PlatformURL, cfg.PlatformConns, 4)
+	platform, err := openPool(cfg.PlatformURL, cfg.PlatformConns, 4, cfg.StatementTimeout)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("platform's login: %w", err), tenant.Close())
 	}
@@ -69,8 +73,8 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	return db, nil
 }
 
-func openPool(url string, conns, byDefault int) (*sqlx.DB, error) {
-	c, err := newConnector(url)
+func openPool(url string, conns, byDefault int, statementTimeout time.Duration) (*sqlx.DB, error) {
+	c, err := newConnector(url, statementTimeout)
 	if err != nil {
 		return nil, err
 	}

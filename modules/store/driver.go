@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,7 +32,7 @@ type connector struct{ pq *pq.Connector }
 
 // newConnector returns the connector for a database URL. The dialer is ours, so that a connection's socket can be
 // looked at before the connection is used again.
-func newConnector(url string) (*connector, error) {
+func newConnector(url string, statementTimeout time.Duration) (*connector, error) {
 	cfg, err := pq.NewConfig(url)
 	if err != nil {
 		return nil, hideURL(err)
@@ -47,6 +48,9 @@ func newConnector(url string) (*connector, error) {
 		cfg.Runtime = map[string]string{}
 	}
 	cfg.Runtime["timezone"] = "UTC"
+	if statementTimeout > 0 {
+		cfg.Runtime["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
+	}
 	c, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, hideURL(err)

@@ -87,6 +87,44 @@ func TestCancelledCallsEndTheirStatements(t *testing.T) {
 	must[thing](t)(things.Create(session(t, db, tenantA), thing{Label: "a"}))
 }
 
+// A statement that takes too long is ended by the database, and its connection serves on.
+func TestStatementTimeout(t *testing.T) {
+	t.Parallel()
+	created := newDB(t)
+	db, err := store.Open(t.Context(), store.Config{
+		TenantURL: created.TenantURL, PlatformURL: created.PlatformURL, TenantConns: 1, PlatformConns: 1, StatementTimeout: 50 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() //nolint:errcheck // of a test
+	type runner interface {
+		Get(dest any, query string, args ...any) error
+		Exec(query string, args ...any) (int64, error)
+	}
+	tenant, err := db.Session(as(t.Context(), tenantA, 1, auth.Member))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]runner{"tenant": tenant, "platform": db.Platform(t.Context())} {
+		var before, after int
+		if err := r.Get(&before, `SELECT pg_backend_pid()`); err != nil {
+			t.Fatal(err)
+		}
+		_, err := r.Exec(`SELECT pg_sleep($1)`, 60)
+		wantKind(t, apperr.Timeout, err)
+		if err := r.Get(&after, `SELECT pg_backend_pid()`); err != nil || after != before {
+			t.Errorf("%s: the connection is another afterwards (%v)", name, err)
+		}
+	}
+	// A list that is under way, and a transaction.
+	err = db.InTx(as(t.Context(), tenantA, 1, auth.Member), func(tx *store.Tx) error {
+		var numbers []int64
+		return tx.Select(&numbers, `SELECT n FROM generate_series(1, 1000000000) AS s (n) WHERE n < $1 OR pg_sleep(0.001) IS NOT NULL`, 10)
+	})
+	wantKind(t, apperr.Timeout, err)
+}
+
 // More shapes than the caches hold, in a few rounds.
 func TestStatementCachesAreBounded(t *testing.T) {
 	t.Parallel()

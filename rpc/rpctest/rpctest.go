@@ -17,6 +17,7 @@ import (
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/limit"
 	"rowcall/modules/store"
 	"rowcall/modules/store/storetest"
 	"rowcall/rpc"
@@ -73,7 +74,7 @@ func Over(t testing.TB, db *storetest.Database) *Server {
 	}
 	s := &Server{DB: db}
 	s.Authn = model.NewAuthn(db.DB, passwords, auth.NewTokens(testKey("tokens"), 15*time.Minute), 720*time.Hour)
-	s.Mux = jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 30 * time.Second, Atomic: db.Atomic, Guard: func(ctx context.Context, _ string) error {
+	s.Mux = jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Limit: limit.Call, Timeout: 30 * time.Second, Atomic: db.Atomic, Guard: func(ctx context.Context, _ string) error {
 		_, err := auth.ActorFrom(ctx)
 		return err
 	}})

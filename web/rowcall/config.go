@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"rowcall/modules/auth"
+	"rowcall/modules/limit"
 )
 
 // mode is the command that settings are loaded for: it decides what is needed, and what is refused.
@@ -37,6 +38,9 @@ type config struct {
 	TrustedProxies []string
 	CallTimeout    time.Duration
 	StopTimeout    time.Duration
+
+	Limits           limit.Config
+	StatementTimeout time.Duration // 0 for none
 
 	LogLevel  zapcore.Level
 	LogFormat string // json or console
@@ -78,7 +82,9 @@ const (
 )
 
 // settings are in the order of the help, and are set in it.
-var settings = []setting{
+var settings = slices.Concat(serverSettings, limitSettings)
+
+var serverSettings = []setting{
 	{
 		name: nameURL, needed: []mode{modeServe, modeMigrate}, show: showURL,
 		help: "postgres:// URL of the database's owner, who applies migrations; in development it must be on this machine, and without it there is a private cluster in ROWCALL_DATA_DIR",
@@ -95,8 +101,8 @@ var settings = []setting{
 		set:  func(c *config, s string) error { return setURL(&c.PlatformURL, s) },
 	},
 	{
-		name: "ROWCALL_DB_CONNS", fallback: "8",
-		help: "connections to the database for tenants' work, 1 to 1000; more than about 8 seldom gives more",
+		name: "ROWCALL_DB_CONNS", fallback: "10",
+		help: "connections to the database for tenants' work, 1 to 1000; more than about 10 seldom gives more",
 		set:  func(c *config, s string) error { return setInt(&c.DBConns, s, 1, 1000) },
 	},
 	{

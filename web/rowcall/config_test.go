@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"rowcall/modules/auth"
+	"rowcall/modules/limit"
 )
 
 const ownerURL = "postgres://owner:s3cret@db.example/rowcall"
@@ -34,7 +35,7 @@ func load(t *testing.T, m mode, environ ...string) config {
 func TestDevelopmentNeedsNothing(t *testing.T) {
 	c := load(t, modeDev)
 	if c.DatabaseURL != "" || c.Addr != "127.0.0.1:8080" || c.DataDir != ".data" || c.LogFormat != "console" ||
-		c.LogLevel != zapcore.InfoLevel || c.DBConns != 8 || c.TrustedProxies != nil ||
+		c.LogLevel != zapcore.InfoLevel || c.DBConns != 10 || c.TrustedProxies != nil ||
 		c.TokenTTL != 15*time.Minute || c.RefreshTTL != 720*time.Hour || c.CallTimeout != 10*time.Second || c.StopTimeout != 15*time.Second {
 		t.Errorf("%v", c)
 	}
@@ -123,6 +124,12 @@ func TestFaults(t *testing.T) {
 		{"ROWCALL_REFRESH_TTL=0", "ROWCALL_REFRESH_TTL must be a time"},
 		{"ROWCALL_CALL_TIMEOUT=1ms", "ROWCALL_CALL_TIMEOUT must be a time"},
 		{"ROWCALL_STOP_TIMEOUT=1h", "ROWCALL_STOP_TIMEOUT must be a time"},
+		{"ROWCALL_USER_CALLS=100", "ROWCALL_USER_CALLS must be a rate per second and a burst, as 100:200"},
+		{"ROWCALL_KEY_COST=0:5", "ROWCALL_KEY_COST must be a rate"},
+		{"ROWCALL_ADDRESS_CALLS=5:-1", "ROWCALL_ADDRESS_CALLS must be a rate"},
+		{"ROWCALL_TENANT_CONCURRENCY=x", "ROWCALL_TENANT_CONCURRENCY must be a whole number from 1 to 1000, not \"x\"; or off"},
+		{"ROWCALL_TENANT_WAIT=off", "ROWCALL_TENANT_WAIT must be a time"},
+		{"ROWCALL_STATEMENT_TIMEOUT=5", "ROWCALL_STATEMENT_TIMEOUT must be a time from 100ms to 1h"},
 		{"ROWCALL_LOG_LEVEL=loud", "ROWCALL_LOG_LEVEL must be one of debug, info, warn, error"},
 		{"ROWCALL_LOG_LEVEL=fatal", "ROWCALL_LOG_LEVEL must be one of"},
 		{"ROWCALL_LOG_FORMAT=xml", "ROWCALL_LOG_FORMAT must be one of"},
@@ -135,6 +142,32 @@ func TestFaults(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s: %v", c.setting, err)
 		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	if c := load(t, modeDev); c.Limits.User != (limit.Rule{}) || c.Limits.Key != (limit.Rule{}) || c.Limits.Address != (limit.Rule{}) ||
+		c.Limits.Concurrency != 8 || c.StatementTimeout != 8*time.Second {
+		t.Errorf("development: %+v", c.Limits)
+	}
+	rule := limit.Rule{Calls: limit.Rate{PerSecond: 1000, Burst: 2000}, Cost: limit.Rate{PerSecond: 50_000, Burst: 200_000}}
+	if c := load(t, modeServe, production("ROWCALL_DB_CONNS=1")...); c.Limits.User != rule || c.Limits.Key != rule || c.Limits.Address.Calls.Burst != 4000 ||
+		c.Limits.Address.Cost.PerSecond != 1000 || c.Limits.Concurrency != 1 || c.Limits.Wait != 5*time.Second || c.StatementTimeout != 8*time.Second {
+		t.Errorf("production: %+v", c.Limits)
+	}
+	c := load(t, modeServe, production("ROWCALL_USER_CALLS=off", "ROWCALL_USER_COST=1:2", "ROWCALL_KEY_CALLS=3:4", "ROWCALL_KEY_COST=5:6",
+		"ROWCALL_ADDRESS_CALLS=7:8", "ROWCALL_ADDRESS_COST=0", "ROWCALL_TENANT_CONCURRENCY=off", "ROWCALL_TENANT_WAIT=1s", "ROWCALL_STATEMENT_TIMEOUT=off")...)
+	want := limit.Config{
+		User:    limit.Rule{Cost: limit.Rate{PerSecond: 1, Burst: 2}},
+		Key:     limit.Rule{Calls: limit.Rate{PerSecond: 3, Burst: 4}, Cost: limit.Rate{PerSecond: 5, Burst: 6}},
+		Address: limit.Rule{Calls: limit.Rate{PerSecond: 7, Burst: 8}},
+		Wait:    time.Second,
+	}
+	if c.Limits != want || c.StatementTimeout != 0 {
+		t.Errorf("set: %+v", c.Limits)
+	}
+	if c := load(t, modeServe, production("ROWCALL_TENANT_CONCURRENCY=40")...); c.Limits.Concurrency != 40 {
+		t.Errorf("concurrency: %+v", c.Limits)
 	}
 }
 

@@ -73,7 +73,9 @@ func (d *database) open(ctx context.Context, cfg config, ownerURL string, passwo
 			return err
 		}
 	}
-	d.DB, err = store.Open(ctx, store.Config{TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, CursorKey: cfg.TokenKey.Derive("cursors of lists")})
+	d.DB, err = store.Open(ctx, store.Config{
+		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, CursorKey: cfg.TokenKey.Derive("cursors of lists"), StatementTimeout: cfg.StatementTimeout,
+	})
 	if err != nil {
 		return err
 	}

@@ -179,6 +179,25 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// The limits that are set hold for requests, and for the calls of a batch.
+func TestServeWithLimits(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t, sqlscripts.Migrations())
+	url, _, _ := startServer(t, "serve",
+		"DATABASE_URL="+db.OwnerURL, "ROWCALL_TOKEN_KEY="+auth.NewKey(), "ROWCALL_PASSWORD_KEY="+auth.NewKey(),
+		"ROWCALL_TENANT_DATABASE_URL="+db.TenantURL, "ROWCALL_PLATFORM_DATABASE_URL="+db.PlatformURL, "ROWCALL_ADDRESS_COST=1:60")
+	batch := "[" + strings.Repeat(`{"id":7,"method":"list_tasks"},`, 99) + `{"id":7,"method":"list_tasks"}]`
+	if status, body := post(t, url+"/api/rpc", batch); status != http.StatusOK || !strings.Contains(body, "UNAUTHENTICATED") || !strings.HasSuffix(body, `]`) || !strings.Contains(body, "RATE_LIMITED") {
+		t.Errorf("a wide batch: %d %s", status, body)
+	}
+	for range 3 { // the first may pass the door, and is what costs most
+		post(t, url+"/api/login", demoLogin)
+	}
+	if status, body := post(t, url+"/api/rpc", batch); status != http.StatusTooManyRequests || !strings.Contains(body, "RATE_LIMITED") {
+		t.Errorf("another: %d %s", status, body)
+	}
+}
+
 // Without logins of their own, the server makes the two that it needs.
 func TestServeMakesItsLogins(t *testing.T) {
 	t.Parallel()

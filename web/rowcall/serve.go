@@ -14,6 +14,7 @@ import (
 	"rowcall/model"
 	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/limit"
 	"rowcall/rpc"
 	"rowcall/web"
 )
@@ -43,10 +44,10 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	defer func() { err = errors.Join(err, d.Close()) }()
 
 	authn := model.NewAuthn(d.DB, passwords, auth.NewTokens(cfg.TokenKey, cfg.TokenTTL), cfg.RefreshTTL)
-	mux := jsonrpc.New(jsonrpc.Options{Guard: loggedIn, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log})
+	mux := jsonrpc.New(jsonrpc.Options{Limit: limit.Call, Guard: loggedIn, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log})
 	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn})
 	server, err := web.New(web.Config{
-		Mux: mux, Authn: authn, Ready: d.ready, Log: log,
+		Mux: mux, Authn: authn, Limits: limit.New(cfg.Limits), Ready: d.ready, Log: log,
 		TrustedProxies: cfg.TrustedProxies, StopTimeout: cfg.StopTimeout,
 	})
 	if err != nil {
