@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 9, "how often each contender runs")
 	each := flags.Duration("for", 2*time.Second, "how long each run takes")
-	only := flags.String("only", "", "run this workload only: list_tasks or create_task")
+	only := flags.String("only", "", "run this workload only: list_tasks, create_task, include, fields, page or batch")
 	profile := flags.String("profile", "", "write a CPU profile of Rowcall's server to this file")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -68,7 +68,10 @@ type contender struct {
 
 // compare runs the contenders of a workload in turns, and prints the medians and their ratios.
 func (b *bench) compare(ctx context.Context, w workload, rounds int, each time.Duration) error {
-	contenders := b.contenders(w)
+	contenders, err := w.ways(b)
+	if err != nil {
+		return err
+	}
 	results := make([][]float64, len(contenders))
 	for round := range rounds {
 		for i := range contenders {
@@ -82,7 +85,7 @@ func (b *bench) compare(ctx context.Context, w workload, rounds int, each time.D
 	}
 	fmt.Printf("\n%s\n", w.what)
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\tper second\tlowest\thighest\tRowcall is\t")
+	fmt.Fprintln(t, "\tper second\tlowest\thighest\tthe first is\t")
 	for i, c := range contenders {
 		ratio := "-"
 		if i > 0 {

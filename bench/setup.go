@@ -21,6 +21,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 
 	"rowcall/modules/pgdev"
+	"rowcall/modules/rpcclient"
 	"rowcall/modules/store"
 	"rowcall/sqlscripts"
 )
@@ -28,7 +29,7 @@ import (
 // What is measured, with a table of rowsInAll tasks in projects of rowsEach.
 const (
 	serverConns = 8
-	rowsInAll   = 100_000
+	rowsInAll   = 101_000
 	rowsEach    = 1_000
 	rowsListed  = 20
 	tenantID    = "00000000-0000-4000-8000-000000000001"
@@ -36,35 +37,112 @@ const (
 	databaseFor = "rowcall_bench"
 )
 
+// workload is one thing to do, and the ways to do it: Rowcall's first.
 type workload struct {
 	name, what string
-	body       func(*rand.Rand) []byte
-	sql        string // for pgbench: the same statement
+	ways       func(*bench) ([]contender, error)
 }
 
 var workloads = []workload{
 	{
 		name: "list_tasks",
 		what: fmt.Sprintf("list_tasks: %d of %d rows, filtered by project and title, ordered by title", rowsListed, rowsInAll),
-		body: func(r *rand.Rand) []byte {
-			return fmt.Appendf(nil, `{"id":1,"method":"list_tasks","params":{"filters":{"project_id":%d,"title":{"$contains":"%d"}},"list_options":{"order_bys":"title","limit":%d}}}`,
-				1000+r.IntN(rowsInAll/rowsEach), r.IntN(10), rowsListed)
-		},
-		sql: `\set project random(1000, 1099)
+		ways: func(b *bench) ([]contender, error) {
+			return b.besideOthers(list(""), `\set project random(1000, 1099)
 \set digit random(0, 9)
-SELECT ` + taskColumns + ` FROM task WHERE tenant_id = '` + tenantID + `' AND project_id = :project AND title LIKE '%' || :digit || '%'
-ORDER BY title ASC, id ASC LIMIT ` + strconv.Itoa(rowsListed) + ` OFFSET 0;`,
+SELECT `+taskColumns+` FROM task WHERE tenant_id = '`+tenantID+`' AND project_id = :project AND title LIKE '%' || :digit || '%'
+ORDER BY title ASC, id ASC LIMIT `+strconv.Itoa(rowsListed)+` OFFSET 0;`), nil
+		},
 	},
 	{
 		name: "create_task",
 		what: "create_task: one row, durable before it is answered",
-		body: func(r *rand.Rand) []byte {
-			return fmt.Appendf(nil, `{"id":1,"method":"create_task","params":{"data":{"project_id":%d,"title":"a new task"}}}`, 2000+r.IntN(100))
-		},
-		sql: `\set project random(2000, 2099)
+		ways: func(b *bench) ([]contender, error) {
+			return b.besideOthers(func(r *rand.Rand) []byte {
+				return fmt.Appendf(nil, `{"id":1,"method":"create_task","params":{"data":{"project_id":%d,"title":"a new task"}}}`, 2000+r.IntN(100))
+			}, `\set project random(2000, 2099)
 INSERT INTO task (tenant_id, cid, ctime, mid, mtime, version, project_id, title, done, due, meta)
-VALUES ('` + tenantID + `', 1000, now(), 1000, now(), 1, :project, 'a new task', false, NULL, '{}') RETURNING ` + taskColumns + `;`,
+VALUES ('`+tenantID+`', 1000, now(), 1000, now(), 1, :project, 'a new task', false, NULL, '{}') RETURNING `+taskColumns+`;`), nil
+		},
 	},
+	{
+		name: "include",
+		what: fmt.Sprintf("the same list of %d tasks, each with its project", rowsListed),
+		ways: func(b *bench) ([]contender, error) {
+			return []contender{
+				b.rowcallWay("with the projects", 1, list(`,"include":["project"]`)),
+				b.rowcallWay("without", 1, list("")),
+			}, nil
+		},
+	},
+	{
+		name: "fields",
+		what: fmt.Sprintf("the same list of %d tasks, of two fields", rowsListed),
+		ways: func(b *bench) ([]contender, error) {
+			return []contender{
+				b.rowcallWay("two fields", 1, list(`,"fields":["id","title"]`)),
+				b.rowcallWay("all fields", 1, list("")),
+			}, nil
+		},
+	},
+	{
+		name: "page",
+		what: fmt.Sprintf("a page of %d rows of all tasks by project and title, %d rows deep", rowsListed, deep),
+		ways: func(b *bench) ([]contender, error) {
+			cursor, err := b.cursorAt(deep)
+			if err != nil {
+				return nil, err
+			}
+			return []contender{
+				b.rowcallWay("by its cursor", 1, page(`,"cursor":"`+cursor+`"`)),
+				b.rowcallWay("the first page", 1, page("")),
+				b.rowcallWay("by its offset", 1, page(fmt.Sprintf(`,"offset":%d`, deep))),
+			}, nil
+		},
+	},
+	{
+		name: "batch",
+		what: fmt.Sprintf("get_task, %d in a request", inBatch),
+		ways: func(b *bench) ([]contender, error) {
+			get := func(r *rand.Rand) []byte {
+				return fmt.Appendf(nil, `{"id":1,"method":"get_task","params":{"id":%d}}`, 1000+r.IntN(rowsInAll))
+			}
+			return []contender{
+				b.rowcallWay("in batches", inBatch, func(r *rand.Rand) []byte {
+					body := []byte{'['}
+					for i := range inBatch {
+						if i > 0 {
+							body = append(body, ',')
+						}
+						body = append(body, get(r)...)
+					}
+					return append(body, ']')
+				}),
+				b.rowcallWay("one by one", 1, get),
+			}, nil
+		},
+	},
+}
+
+// What the workloads of pages and batches have.
+const (
+	deep    = 100_000
+	inBatch = 50
+)
+
+// list is the list that is compared with others, with further options.
+func list(options string) func(*rand.Rand) []byte {
+	return func(r *rand.Rand) []byte {
+		return fmt.Appendf(nil, `{"id":1,"method":"list_tasks","params":{"filters":{"project_id":%d,"title":{"$contains":"%d"}},"list_options":{"order_bys":"title","limit":%d%s}}}`,
+			1000+r.IntN(100), r.IntN(10), rowsListed, options)
+	}
+}
+
+// page is a page of all tasks, with further options.
+func page(options string) func(*rand.Rand) []byte {
+	return func(*rand.Rand) []byte {
+		return fmt.Appendf(nil, `{"id":1,"method":"list_tasks","params":{"list_options":{"order_bys":["project_id","title"],"limit":%d%s}}}`, rowsListed, options)
+	}
 }
 
 // bench is a database with rows, and the two servers on it.
@@ -80,27 +158,28 @@ func setUp(ctx context.Context, profile string) (b *bench, err error) {
 	defer func() {
 		if err != nil {
 			b.tearDown()
+			b = nil
 		}
 	}()
 	b.cluster, err = pgdev.Start(ctx, pgdev.Config{Dir: filepath.Join("..", ".data", "bench")})
 	if err != nil {
-		return nil, err
+		return b, err
 	}
 	b.url = b.cluster.URL(databaseFor)
 	if err := store.Recreate(ctx, b.url, sqlscripts.Recreate); err != nil {
-		return nil, err
+		return b, err
 	}
 	if _, err := store.Migrate(ctx, b.url, sqlscripts.Migrations()); err != nil {
-		return nil, err
+		return b, err
 	}
 	if err := fill(ctx, b.url); err != nil {
-		return nil, err
+		return b, err
 	}
 	if b.baseline, err = startChild(ctx, "baseline", b.url, ""); err != nil {
-		return nil, err
+		return b, err
 	}
 	if b.rowcall, err = startChild(ctx, "rowcall", b.url, profile); err != nil {
-		return nil, err
+		return b, err
 	}
 	b.token = b.rowcall.says["token"]
 	return b, nil
@@ -132,7 +211,7 @@ func fill(ctx context.Context, url string) (err error) {
 		`INSERT INTO membership (tenant_id, user_id, role, cid, mid) VALUES ('` + tenantID + `', 1000, 'member', 1000, 1000)`,
 		`INSERT INTO project (tenant_id, id, name, owner_id, version, cid, ctime, mid, mtime)
 		 SELECT '` + tenantID + `', n, 'project ' || n, 1000, 1, 1000, now(), 1000, now()
-		 FROM (SELECT generate_series(1000, 1099) UNION ALL SELECT generate_series(2000, 2099)) AS p (n)`,
+		 FROM (SELECT generate_series(1000, 1100) UNION ALL SELECT generate_series(2000, 2099)) AS p (n)`,
 		fmt.Sprintf(`INSERT INTO task (tenant_id, id, project_id, title, done, due, meta, version, cid, ctime, mid, mtime)
 		 SELECT '`+tenantID+`', 1000 + n, 1000 + n / %d, 'task ' || md5(n::text), n %% 3 = 0,
 		        CASE WHEN n %% 2 = 0 THEN now() END, '{"color": "red"}', 1, 1000, now(), 1000, now()
@@ -148,14 +227,12 @@ func fill(ctx context.Context, url string) (err error) {
 	return nil
 }
 
-// contenders are Rowcall first, then what it is compared with.
-func (b *bench) contenders(w workload) []contender {
+// besideOthers is Rowcall and what it is compared with.
+func (b *bench) besideOthers(body func(*rand.Rand) []byte, statement string) []contender {
 	all := []contender{
-		{"Rowcall", func(ctx context.Context, d time.Duration) (float64, error) {
-			return load(ctx, b.rowcall.says["address"], b.token, w.body, d)
-		}},
+		b.rowcallWay("Rowcall", 1, body),
 		{"net/http + pgx by hand", func(ctx context.Context, d time.Duration) (float64, error) {
-			return load(ctx, b.baseline.says["address"], "", w.body, d)
+			return load(ctx, b.baseline.says["address"], "", body, d)
 		}},
 	}
 	path, err := pgbenchPath()
@@ -164,8 +241,37 @@ func (b *bench) contenders(w workload) []contender {
 		return all
 	}
 	return append(all, contender{"pgbench -M prepared", func(ctx context.Context, d time.Duration) (float64, error) {
-		return pgbench(ctx, path, b.url, w.sql, d)
+		return pgbench(ctx, path, b.url, statement, d)
 	}})
+}
+
+// rowcallWay is a way to use Rowcall, of which each request has so many calls.
+func (b *bench) rowcallWay(name string, calls float64, body func(*rand.Rand) []byte) contender {
+	return contender{name, func(ctx context.Context, d time.Duration) (float64, error) {
+		rate, err := load(ctx, b.rowcall.says["address"], b.token, body, d)
+		return rate * calls, err
+	}}
+}
+
+// cursorAt walks over so many rows and returns the cursor there.
+func (b *bench) cursorAt(rows int) (string, error) {
+	client := rpcclient.New("http://" + b.rowcall.says["address"])
+	client.SetToken(b.token)
+	cursor := ""
+	for at := 0; at < rows; at += 5000 {
+		options := map[string]any{"order_bys": []string{"project_id", "title"}, "limit": 5000, "fields": []string{"id"}}
+		if cursor != "" {
+			options["cursor"] = cursor
+		}
+		var answer struct {
+			NextCursor string `json:"next_cursor"`
+		}
+		if err := client.Call(context.Background(), "list_tasks", map[string]any{"list_options": options}, &answer); err != nil {
+			return "", err
+		}
+		cursor = answer.NextCursor
+	}
+	return cursor, nil
 }
 
 func pgbenchPath() (string, error) {

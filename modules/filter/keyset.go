@@ -30,11 +30,11 @@ func (k *Keyset) Shape(dst []byte) []byte {
 	return dst
 }
 
-// Where returns the condition. Of keys a, b it is, as far as NULLs do not make it shorter,
+// Where returns the condition. Where the first keys are all ascending, or all descending, and cannot be NULL, it begins with a comparison of
+// them as a whole, which can be where an index scan begins:
 //
-//	a >= ? AND (a > ? OR a = ? AND (b > ?))
-//
-// where the first part says nothing more, but can be the bound of an index scan.
+//	(a, b, id) > (?, ?, ?)                  for a, b, id
+//	a <= ? AND (a < ? OR a = ? AND (id > ?)) for !a, id
 func (k *Keyset) Where(own bool) exp.Expression {
 	sql := k.sql(own)
 	args := make([]any, strings.Count(sql, "?"))
@@ -47,7 +47,9 @@ func (k *Keyset) Where(own bool) exp.Expression {
 // Args appends the values for the placeholders of Where to dst.
 func (k *Keyset) Args(dst []any, own bool, user int64) []any {
 	k.write(func(key *Key, value any) {
-		dst = key.Args(dst, own, user)
+		if key != nil {
+			dst = key.Args(dst, own, user)
+		}
 		if value != nil {
 			dst = append(dst, value)
 		}
@@ -57,19 +59,31 @@ func (k *Keyset) Args(dst []any, own bool, user int64) []any {
 
 func (k *Keyset) sql(own bool) string {
 	var b strings.Builder
-	k.write(func(key *Key, _ any) { b.WriteString(key.sql(own)) }, func(s string) { b.WriteString(s) })
+	k.write(func(key *Key, _ any) {
+		if key != nil {
+			b.WriteString(key.sql(own))
+		}
+	}, func(s string) { b.WriteString(s) })
 	return b.String()
 }
 
 // write writes the condition as keys, each with the value that follows it, and text between them.
 func (k *Keyset) write(key func(k *Key, value any), text func(string)) {
-	text("(")
-	if first := &k.order.Keys[0]; !first.Field.Nullable && first.Own() && len(k.order.Keys) > 1 {
-		key(first, k.values[0])
-		text(first.operator() + "= " + first.placeholder() + " AND ")
+	keys := k.order.Keys
+	if n := k.alike(); n > 0 {
+		strict := n == len(keys)
+		text("(")
+		k.compare(n, strict, key, text)
+		if strict {
+			text(")")
+			return
+		}
+		text(" AND ")
+	} else {
+		text("(")
 	}
-	for i := range k.order.Keys {
-		this, value := &k.order.Keys[i], k.values[i]
+	for i := range keys {
+		this, value := &keys[i], k.values[i]
 		text("(")
 		switch {
 		case value == nil && this.Desc: // NULLs are first
@@ -86,7 +100,7 @@ func (k *Keyset) write(key func(k *Key, value any), text func(string)) {
 				text(" IS NULL")
 			}
 		}
-		if i == len(k.order.Keys)-1 {
+		if i == len(keys)-1 {
 			break
 		}
 		text(" OR ")
@@ -97,7 +111,35 @@ func (k *Keyset) write(key func(k *Key, value any), text func(string)) {
 			text(" = " + this.placeholder() + " AND ")
 		}
 	}
-	text(strings.Repeat(")", len(k.order.Keys)+1))
+	text(strings.Repeat(")", len(keys)+1))
+}
+
+// alike returns how many of the first keys have one direction and cannot be NULL.
+func (k *Keyset) alike() int {
+	keys := k.order.Keys
+	for i := range keys {
+		if keys[i].nullable() || !keys[i].Own() || keys[i].Desc != keys[0].Desc {
+			return i
+		}
+	}
+	return len(keys)
+}
+
+// compare writes the comparison of the first n keys as a whole: of what comes after the row, or, if it is not strict, is alike.
+func (k *Keyset) compare(n int, strict bool, key func(k *Key, value any), text func(string)) {
+	operator := k.order.Keys[0].operator()
+	if !strict {
+		operator += "="
+	}
+	// The keys here have no placeholders of their own, so all values can come after them.
+	var names, values []string
+	for i := range n {
+		names, values = append(names, k.order.Keys[i].sql(false)), append(values, k.order.Keys[i].placeholder())
+	}
+	for i := range n {
+		key(nil, k.values[i])
+	}
+	text("(" + strings.Join(names, ", ") + ")" + operator + " (" + strings.Join(values, ", ") + ")")
 }
 
 func (k *Key) operator() string {
