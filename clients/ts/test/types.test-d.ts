@@ -1,0 +1,104 @@
+// What must compile, and, below each @ts-expect-error, what must not. Only tsc reads this file.
+import { RowcallError, Rowcall, type Task } from "../src/index.js";
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function expect<_T extends true>(): void {}
+
+const rc = new Rowcall({ url: "http://127.0.0.1:8080" });
+
+export async function filters() {
+  await rc.list_tasks();
+  await rc.list_tasks({ filters: { title: { $contains: "x" }, done: false, due: null, "meta.color": "red" }, list_options: { order_bys: "!title" } });
+  await rc.list_tasks({ filters: [{ project_id: { $in: [1, 2] } }, { $not: { title: { $startsWithAny: ["a"] } } }, { project: { name: "x" } }] });
+  await rc.list_tasks({ filters: { "project.name": { $ilike: "x" } } });
+  // @ts-expect-error a misspelt field
+  await rc.list_tasks({ filters: { titel: { $contains: "x" } } });
+  // @ts-expect-error a misspelt operator
+  await rc.list_tasks({ filters: { title: { $contans: "x" } } });
+  // @ts-expect-error an operator of another type
+  await rc.list_tasks({ filters: { project_id: { $contains: "x" } } });
+  // @ts-expect-error a value of another type
+  await rc.list_tasks({ filters: { done: "yes" } });
+  // @ts-expect-error a misspelt field of a reference
+  await rc.list_tasks({ filters: { "project.nam": "x" } });
+  // @ts-expect-error a misspelt field in a group of an array
+  await rc.list_tasks({ filters: [{ $and: [{ titel: "x" }] }] });
+  // @ts-expect-error an order that there is not
+  await rc.list_tasks({ list_options: { order_bys: "!titel" } });
+  // @ts-expect-error an option that there is not
+  await rc.list_tasks({ list_options: { limits: 1 } });
+  // @ts-expect-error a param that there is not
+  await rc.list_tasks({ filter: {} });
+  // @ts-expect-error a method that there is not
+  await rc.list_task();
+}
+
+export async function writes() {
+  await rc.create_task({ data: { project_id: 1, title: "x" } });
+  await rc.update_task({ id: 1, data: { due: null }, version: 3 });
+  // @ts-expect-error a required param is missing
+  await rc.get_task();
+  // @ts-expect-error a required field is missing
+  await rc.create_task({ data: { project_id: 1 } });
+  // @ts-expect-error a field that clients may not write
+  await rc.create_task({ data: { project_id: 1, title: "x", version: 2 } });
+  // @ts-expect-error a field that may not be null
+  await rc.update_task({ id: 1, data: { title: null } });
+}
+
+export async function results() {
+  const { data, next_cursor, total } = await rc.list_tasks();
+  expect<Equal<typeof data, Task[]>>();
+  expect<Equal<typeof next_cursor, string | null>>();
+  expect<Equal<typeof total, number | undefined>>();
+
+  const some = await rc.list_tasks({ list_options: { fields: ["id", "title"] } });
+  some.data[0]?.title.toUpperCase();
+  // @ts-expect-error a field that was not asked for
+  some.data[0]?.done;
+  const { data: task } = await rc.get_task({ id: 1, fields: ["title"] });
+  expect<Equal<typeof task.title, string>>();
+  // @ts-expect-error a field that was not asked for
+  task.id;
+  // @ts-expect-error a field that there is not
+  await rc.get_task({ id: 1, fields: ["titel"] });
+  // @ts-expect-error a param that the method does not take
+  await rc.delete_task({ id: 1, fields: ["title"] });
+
+  for await (const row of rc.rows("list_tasks", { filters: { done: false } })) expect<Equal<typeof row, Task>>();
+  // @ts-expect-error there are no pages of it
+  rc.rows("get_task", { id: 1 });
+}
+
+export async function batches() {
+  const [task, users] = await rc.batch((b) => [b.get_task({ id: 1 }), b.list_users()]);
+  expect<Equal<typeof task, { data: Task } | RowcallError>>();
+  // @ts-expect-error it may have failed
+  users.next_cursor;
+
+  const [project, made] = await rc.batch(
+    (b) => {
+      const p = b.create_project({ data: { name: "x" } });
+      // @ts-expect-error a name is no project's id
+      b.create_task({ data: { project_id: p.data.name, title: "x" } });
+      return [p, b.create_task({ data: { project_id: p.data.id, title: "x" } })];
+    },
+    { atomic: true },
+  );
+  expect<Equal<typeof made, { data: Task }>>();
+  project.data.name.toUpperCase();
+}
+
+export async function errors() {
+  try {
+    await rc.call("get_task", { id: 1 }, { signal: new AbortController().signal, timeout: 1000 });
+    // @ts-expect-error a param of a wrong type
+    await rc.call("get_task", { id: "1" });
+  } catch (error) {
+    if (error instanceof RowcallError && error.is("INVALID_PARAMS")) error.data.issues[0]?.allowed?.includes("title");
+    // @ts-expect-error a kind that there is not
+    if (error instanceof RowcallError && error.is("INVALID")) return;
+    // @ts-expect-error data of another kind
+    if (error instanceof RowcallError && error.is("CONFLICT")) error.data.issues;
+  }
+}
