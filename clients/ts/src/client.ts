@@ -488,8 +488,9 @@ function askedWait(error: unknown): number {
 /** Tells whether a request that failed may be sent again: because nothing of it ran, or because it only reads. */
 function repeatable(error: unknown, safe: boolean): boolean {
   if (error instanceof RowcallError) {
-    if (error.status === 429 || error.status === 503) return true;
-    return safe && (error.is("RATE_LIMITED") || error.is("UNAVAILABLE"));
+    // The server begins nothing of what it refuses as a whole or for coming too often.
+    if (error.status === 429 || error.status === 503 || error.is("RATE_LIMITED")) return true;
+    return safe && error.is("UNAVAILABLE");
   }
   return safe && error instanceof TransportError && (error.status === undefined || error.status === 429 || error.status >= 500);
 }
