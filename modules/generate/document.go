@@ -131,7 +131,20 @@ func parse(text []byte) (*document, error) {
 			}
 		}
 	}
-	return &d, d.checkRefs()
+	if err := d.checkRefs(); err != nil {
+		return nil, err
+	}
+	d.walk((*schema).wholeRow)
+	d.dropUnused()
+	return &d, nil
+}
+
+// wholeRow makes the choice between X and XPart X. A part is a row of which the caller has chosen the fields, so what is in it
+// does not depend on the method alone.
+func (s *schema) wholeRow() {
+	if len(s.AnyOf) == 2 && s.AnyOf[0].Ref != "" && s.AnyOf[1].Ref == s.AnyOf[0].Ref+"Part" {
+		s.Ref, s.AnyOf = s.AnyOf[0].Ref, nil
+	}
 }
 
 const refPrefix = "#/components/schemas/"
@@ -144,16 +157,40 @@ func (d *document) checkRefs() error {
 			err = fmt.Errorf("the OpenRPC document: there is no %s", s.Ref)
 		}
 	}
-	for _, c := range d.Components.Schemas {
-		c.value.walk(check)
-	}
-	for i := range d.Methods {
-		d.Methods[i].Result.Schema.walk(check)
-		for _, p := range d.Methods[i].Params {
-			p.Schema.walk(check)
+	d.walk(check)
+	return err
+}
+
+// dropUnused drops the components that no method leads to.
+func (d *document) dropUnused() {
+	used := map[*schema]bool{}
+	var use func(*schema)
+	use = func(s *schema) {
+		if c := d.component(s); c != nil && !used[c] {
+			used[c] = true
+			c.walk(use)
 		}
 	}
-	return err
+	for i := range d.Methods {
+		d.Methods[i].Result.Schema.walk(use)
+		for _, p := range d.Methods[i].Params {
+			p.Schema.walk(use)
+		}
+	}
+	d.Components.Schemas = slices.DeleteFunc(d.Components.Schemas, func(c member[*schema]) bool { return !used[c.value] })
+}
+
+// walk calls visit for every schema of the document.
+func (d *document) walk(visit func(*schema)) {
+	for _, c := range d.Components.Schemas {
+		c.value.walk(visit)
+	}
+	for i := range d.Methods {
+		d.Methods[i].Result.Schema.walk(visit)
+		for _, p := range d.Methods[i].Params {
+			p.Schema.walk(visit)
+		}
+	}
 }
 
 // component returns the schema that s refers to; nil if there is none.
@@ -236,6 +273,8 @@ func (m *method) params() *schema {
 // doc returns what a method is for.
 func (m *method) doc() string {
 	switch {
+	case m.Summary == "" && m.Description == "":
+		return "is " + m.Name + "."
 	case m.Summary == "" || strings.HasPrefix(m.Description, m.Summary):
 		return m.Description
 	case m.Description == "":

@@ -91,7 +91,7 @@ func (g *golang) methods() {
 	for i := range g.doc.Methods {
 		m := &g.doc.Methods[i]
 		name := typeName(m.Name)
-		g.comment(strings.TrimSpace(name + " is " + m.Name + ". " + m.doc()))
+		g.describe(name, strings.TrimSpace(m.doc()))
 		takes := "rpcclient.None"
 		if len(m.Params) > 0 {
 			takes = g.later(name+"Params", "are the params of "+m.Name+".", m.params(), true)
@@ -131,12 +131,8 @@ func (g *golang) result(name string, s *schema) string {
 func (g *golang) component(name string, s *schema) {
 	goName := typeName(name)
 	doc := s.Description
-	if first, rest, _ := strings.Cut(doc, " "); strings.EqualFold(first, goName) {
-		doc = rest // it will be there again
-	} else if doc == "" {
+	if doc == "" {
 		doc = "is the schema " + name + "."
-	} else {
-		doc = "is " + strings.ToLower(doc[:1]) + doc[1:]
 	}
 	input := g.params[name]
 	core, form := g.shape(s, input)
@@ -147,7 +143,7 @@ func (g *golang) component(name string, s *schema) {
 		g.enum(goName, doc, core)
 	default:
 		g.b.WriteString("\n")
-		g.comment(goName + " " + doc)
+		g.describe(goName, doc)
 		fmt.Fprintf(&g.b, "type %s = %s\n", goName, g.typ(core, goName, input))
 	}
 }
@@ -155,7 +151,7 @@ func (g *golang) component(name string, s *schema) {
 // enum declares a type of strings and its values. One that begins with ! sorts in descending order.
 func (g *golang) enum(name, doc string, s *schema) {
 	g.b.WriteString("\n")
-	g.comment(name + " " + doc)
+	g.describe(name, doc)
 	fmt.Fprintf(&g.b, "type %s string\n\n// The values of %s.\nconst (\n", name, name)
 	for _, v := range s.Enum {
 		var value string
@@ -193,7 +189,7 @@ func (g *golang) object(name, doc string, s *schema, input bool) {
 		fmt.Fprintf(&fields, "\n// %s has members of other names.\n%s %s `json:\",embed\"`\n", unused, unused, more)
 	}
 	g.b.WriteString("\n")
-	g.comment(name + " " + doc)
+	g.describe(name, doc)
 	fmt.Fprintf(&g.b, "type %s struct {\n%s}\n", name, &fields)
 }
 
@@ -329,7 +325,10 @@ func (g *golang) choose(all []*schema, input bool) *schema {
 		return object
 	}
 	for _, name := range []string{"string", "number"} {
-		if !slices.ContainsFunc(all, func(s *schema) bool { r := g.doc.resolve(s); return !r.is(name) && !(name == "number" && r.is("integer")) }) {
+		if !slices.ContainsFunc(all, func(s *schema) bool {
+			r := g.doc.resolve(s)
+			return !r.is(name) && !(name == "number" && r.is("integer"))
+		}) {
 			return &schema{Type: typeNames{name}}
 		}
 	}
@@ -343,7 +342,11 @@ func (g *golang) typ(s *schema, name string, input bool) string {
 	case s.Ref != "":
 		return typeName(strings.TrimPrefix(s.Ref, refPrefix))
 	case f&structure != 0:
-		return g.later(name, "is a part of "+name+".", s, input)
+		doc := s.Description
+		if doc == "" {
+			doc = "is a part of what it is named after."
+		}
+		return g.later(name, doc, s, input)
 	case s.isObject():
 		if s.AdditionalProperties != nil && !s.AdditionalProperties.never {
 			return "map[string]" + g.typ(s.AdditionalProperties, name+"Value", input)
@@ -371,6 +374,15 @@ func (g *golang) typ(s *schema, name string, input bool) string {
 		return "any"
 	default:
 		return "jsontext.Value"
+	}
+}
+
+// describe writes the comment of a declaration: a sentence that begins with the name, or the name and then the sentence.
+func (g *golang) describe(name, doc string) {
+	if strings.HasPrefix(doc, "is ") || strings.HasPrefix(doc, "are ") {
+		g.comment(name + " " + doc)
+	} else {
+		g.comment(name + ": " + strings.ToLower(doc[:1]) + doc[1:])
 	}
 }
 

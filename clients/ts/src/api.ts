@@ -4,149 +4,177 @@ import { Client, type Calls, type Options } from "./client.js";
 
 /** The methods by name: the params that they take, and their results. */
 export interface Methods {
-  /** Changes the password of the caller, whose sessions end */
+  /** Change one's own password. It ends all sessions of the user, in every tenant. */
   change_password: {
     params: { pwd: string; new_pwd: string };
     result: { data: { changed: boolean } };
   };
-  /** Counts projects */
+  /** Count the projects that the filters choose */
   count_projects: {
     params: { filters?: ProjectFilters };
     result: { data: { count: number } };
   };
-  /** Counts tasks */
+  /** Count the tasks that the filters choose */
   count_tasks: {
     params: { filters?: TaskFilters };
     result: { data: { count: number } };
   };
-  /** Creates an API key */
+  /** Create an API key. The answer has the key itself in `key`: the only time that it is shown. */
   create_api_key: {
     params: { data: ApiKeyCreate };
     result: {
-      data: ApiKey & {
-        /** The key itself, in this answer only. */
+      data: {
+        id: number;
+        /** 1 at first, and one more with each update. */
+        version: number;
+        /** The user who created it. */
+        cid: number;
+        /** When it was created. */
+        ctime: string;
+        /** The user who changed it last. */
+        mid: number;
+        /** When it was changed last. */
+        mtime: string;
+        user_id: number;
+        name: string;
+        /** Each includes the ones before it: read, write, admin. */
+        scopes: ("read" | "write" | "admin")[];
+        expires_at: string | null;
+        last_used_at: string | null;
         key: string;
       };
     };
   };
-  /** Creates a project */
+  /** Create a project */
   create_project: {
     params: { data: ProjectCreate };
     result: { data: Project };
   };
-  /** Creates up to 1000 projects, all or nothing */
+  /** Create projects. At most 1,000 of them, all or nothing. */
   create_projects: {
     params: { data: ProjectCreate[] };
     result: { data: Project[] };
   };
-  /** Creates a task */
+  /** Create a task */
   create_task: {
     params: { data: TaskCreate };
     result: { data: Task };
   };
-  /** Creates up to 1000 tasks, all or nothing */
+  /** Create tasks. At most 1,000 of them, all or nothing. */
   create_tasks: {
     params: { data: TaskCreate[] };
     result: { data: Task[] };
   };
-  /** Deletes an API key */
+  /** Delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key. */
   delete_api_key: {
     params: { id: number; version?: number | null };
     result: { data: ApiKey };
   };
-  /** Deletes a project */
+  /** Delete the project with an id. The answer has it as it was. A `version` is as in update_project. */
   delete_project: {
     params: { id: number; version?: number | null };
     result: { data: Project };
   };
-  /** Deletes up to 1000 projects, all or nothing */
+  /** Delete projects. At most 1,000 of them, all or nothing. The answer has them as they were. */
   delete_projects: {
     params: { ids: number[] };
     result: { data: Project[] };
   };
-  /** Deletes a task */
+  /** Delete the task with an id. The answer has it as it was. A `version` is as in update_task. */
   delete_task: {
     params: { id: number; version?: number | null };
     result: { data: Task };
   };
-  /** Deletes up to 1000 tasks, all or nothing */
+  /** Delete tasks. At most 1,000 of them, all or nothing. The answer has them as they were. */
   delete_tasks: {
     params: { ids: number[] };
     result: { data: Task[] };
   };
-  /** Gets a project */
+  /** Get the project with an id */
   get_project: {
-    params: { id: number; fields?: ProjectField[]; include?: ProjectInclude };
+    params: { id: number };
     result: { data: Project };
   };
-  /** Gets a task */
+  /** Get the task with an id */
   get_task: {
-    params: { id: number; fields?: TaskField[]; include?: TaskInclude };
+    params: { id: number };
     result: { data: Task };
   };
-  /** Gets a user */
+  /** Get the user with an id */
   get_user: {
-    params: { id: number; fields?: UserField[]; include?: UserInclude };
+    params: { id: number };
     result: { data: User };
   };
-  /** Lists projects */
+  /**
+   * List api keys. Those that the filters choose, in the order asked for; the id is always the last key,
+   * so the order is total. `next_cursor` leads to the page after this one and is null when there is
+   * none; `total` is there if it was asked for.
+   */
+  list_api_keys: {
+    params: { filters?: ApiKeyFilters; list_options?: ApiKeyListOptions | null };
+    result: { data: ApiKey[]; next_cursor: string | null; total?: number };
+  };
+  /**
+   * List projects. Those that the filters choose, in the order asked for; the id is always the last key,
+   * so the order is total. `next_cursor` leads to the page after this one and is null when there is
+   * none; `total` is there if it was asked for.
+   */
   list_projects: {
-    params: { filters?: ProjectFilters; list_options?: ProjectListOptions };
-    result: {
-      data: Project[];
-      /** Where the next page begins; null if this is the last one. */
-      next_cursor: string | null;
-      total?: number;
-    };
+    params: { filters?: ProjectFilters; list_options?: ProjectListOptions | null };
+    result: { data: Project[]; next_cursor: string | null; total?: number };
   };
-  /** Lists tasks */
+  /**
+   * List tasks. Those that the filters choose, in the order asked for; the id is always the last key, so
+   * the order is total. `next_cursor` leads to the page after this one and is null when there is none;
+   * `total` is there if it was asked for.
+   */
   list_tasks: {
-    params: { filters?: TaskFilters; list_options?: TaskListOptions };
-    result: {
-      data: Task[];
-      /** Where the next page begins; null if this is the last one. */
-      next_cursor: string | null;
-      total?: number;
-    };
+    params: { filters?: TaskFilters; list_options?: TaskListOptions | null };
+    result: { data: Task[]; next_cursor: string | null; total?: number };
   };
-  /** Lists users */
+  /**
+   * List users. Those that the filters choose, in the order asked for; the id is always the last key, so
+   * the order is total. `next_cursor` leads to the page after this one and is null when there is none;
+   * `total` is there if it was asked for.
+   */
   list_users: {
-    params: { filters?: UserFilters; list_options?: UserListOptions };
-    result: {
-      data: User[];
-      /** Where the next page begins; null if this is the last one. */
-      next_cursor: string | null;
-      total?: number;
-    };
+    params: { filters?: UserFilters; list_options?: UserListOptions | null };
+    result: { data: User[]; next_cursor: string | null; total?: number };
   };
-  /** Ends a suspension */
+  /** Let a suspended user in again, as an admin */
   resume_user: {
     params: { id: number };
     result: { data: User };
   };
-  /** Suspends a user */
+  /**
+   * Describe all methods. The result is this document, by the [OpenRPC
+   * specification](https://spec.open-rpc.org).
+   */
+  "rpc.discover": {
+    params: Record<string, never>;
+    result: unknown;
+  };
+  /** Suspend a user and end their sessions in the tenant, as an admin */
   suspend_user: {
     params: { id: number };
     result: { data: User };
   };
-  /** Changes a project */
+  /**
+   * Update the project with an id. Fields that are left out stay as they are, and null in a field that
+   * can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with
+   * the row as it is.
+   */
   update_project: {
-    params: {
-      id: number;
-      data: ProjectUpdate;
-      /** The version that the changes are of; CONFLICT if it is another now. */
-      version?: number | null;
-    };
+    params: { id: number; data: ProjectUpdate; version?: number | null };
     result: { data: Project };
   };
-  /** Changes a task */
+  /**
+   * Update the task with an id. Fields that are left out stay as they are, and null in a field that can
+   * be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
+   * row as it is.
+   */
   update_task: {
-    params: {
-      id: number;
-      data: TaskUpdate;
-      /** The version that the changes are of; CONFLICT if it is another now. */
-      version?: number | null;
-    };
+    params: { id: number; data: TaskUpdate; version?: number | null };
     result: { data: Task };
   };
 }
@@ -169,16 +197,18 @@ const access: Record<keyof Methods, "read" | "write"> = {
   get_project: "read",
   get_task: "read",
   get_user: "read",
+  list_api_keys: "read",
   list_projects: "read",
   list_tasks: "read",
   list_users: "read",
   resume_user: "write",
+  "rpc.discover": "read",
   suspend_user: "write",
   update_project: "write",
   update_task: "write",
 };
 
-/** A client of Rowcall 1.0.0: it has a method for each of the server's. */
+/** A client of Rowcall 0.1.0: it has a method for each of the server's. */
 export class Rowcall extends Client<Methods> {
   constructor(options?: Options) {
     super(access, options);
@@ -187,16 +217,21 @@ export class Rowcall extends Client<Methods> {
 
 export interface Rowcall extends Calls<Methods> {}
 
-/** APIKey lets a program act as its user. */
 export interface ApiKey {
   id: number;
+  /** 1 at first, and one more with each update. */
   version: number;
+  /** The user who created it. */
   cid: number;
+  /** When it was created. */
   ctime: string;
+  /** The user who changed it last. */
   mid: number;
+  /** When it was changed last. */
   mtime: string;
-  name: string;
   user_id: number;
+  name: string;
+  /** Each includes the ones before it: read, write, admin. */
   scopes: ("read" | "write" | "admin")[];
   expires_at: string | null;
   last_used_at: string | null;
@@ -204,80 +239,169 @@ export interface ApiKey {
 
 export interface ApiKeyCreate {
   name: string;
+  /** Each includes the ones before it: read, write, admin. */
   scopes: ("read" | "write" | "admin")[];
   expires_at?: string | null;
 }
 
-/** What a boolean field must be: a value, null, or operators that must all hold. */
+export interface ApiKeyFilterGroup {
+  id?: IntegerCondition;
+  version?: IntegerCondition;
+  cid?: IntegerCondition;
+  ctime?: TimeCondition;
+  mid?: IntegerCondition;
+  mtime?: TimeCondition;
+  user_id?: IntegerCondition;
+  name?: StringCondition;
+  scopes?: JsonCondition;
+  expires_at?: TimeCondition;
+  last_used_at?: TimeCondition;
+  $and?: ApiKeyFilterGroup[];
+  $or?: ApiKeyFilterGroup[];
+  $not?: ApiKeyFilterGroup;
+  [name: `scopes.${string}`]: JsonPathCondition | undefined;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type ApiKeyFilters = ApiKeyFilterGroup | ApiKeyFilterGroup[] | null;
+
+export interface ApiKeyListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: ApiKeyOrderBy | ApiKeyOrderBy[] | null;
+  total?: boolean | null;
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type ApiKeyOrderBy =
+  | "id"
+  | "!id"
+  | "version"
+  | "!version"
+  | "cid"
+  | "!cid"
+  | "ctime"
+  | "!ctime"
+  | "mid"
+  | "!mid"
+  | "mtime"
+  | "!mtime"
+  | "user_id"
+  | "!user_id"
+  | "name"
+  | "!name"
+  | "expires_at"
+  | "!expires_at"
+  | "last_used_at"
+  | "!last_used_at";
+
 export type BooleanCondition =
   | boolean
   | null
   | {
       $eq?: boolean | null;
-      $not?: boolean | null;
       $in?: (boolean | null)[];
+      $not?: boolean | null;
       $notIn?: (boolean | null)[];
       $null?: boolean;
     };
 
-/** What an integer field must be: a value, null, or operators that must all hold. */
 export type IntegerCondition =
   | number
   | null
   | {
       $eq?: number | null;
-      $not?: number | null;
-      $in?: (number | null)[];
-      $notIn?: (number | null)[];
-      $null?: boolean;
-      $lt?: number;
-      $lte?: number;
       $gt?: number;
       $gte?: number;
+      $in?: (number | null)[];
+      $lt?: number;
+      $lte?: number;
+      $not?: number | null;
+      $notIn?: (number | null)[];
+      $null?: boolean;
     };
 
-/** What a value in a JSON field must be: a scalar, null, or operators of the operand's type. */
 export type JsonCondition =
   | string
   | number
   | boolean
   | null
+  | { $eq?: unknown; $in?: unknown[]; $not?: unknown; $notIn?: unknown[]; $null?: boolean };
+
+/** What a filter asks of the value at a path into JSON, by the type of the operand. */
+export type JsonPathCondition =
+  | number
+  | boolean
+  | string
+  | null
   | {
-      $eq?: unknown;
-      $has?: string;
-      $null?: boolean;
-      $in?: unknown[];
-      $lt?: number | string;
-      $gt?: number | string;
       $contains?: string;
+      $containsAll?: string[];
+      $containsAllCi?: string[];
+      $containsAny?: string[];
+      $containsAnyCi?: string[];
+      $containsCi?: string;
+      $empty?: boolean;
+      $endsWith?: string;
+      $endsWithAny?: string[];
+      $endsWithAnyCi?: string[];
+      $endsWithCi?: string;
+      $eq?: number | boolean | string | null;
+      $gt?: number | string;
+      $gte?: number | string;
+      $ilike?: string;
+      $in?: (number | boolean | string | null)[];
+      $lt?: number | string;
+      $lte?: number | string;
+      $not?: number | boolean | string | null;
+      $notContains?: string;
+      $notContainsAll?: string[];
+      $notContainsAllCi?: string[];
+      $notContainsAny?: string[];
+      $notContainsAnyCi?: string[];
+      $notContainsCi?: string;
+      $notEmpty?: boolean;
+      $notEndsWith?: string;
+      $notEndsWithAny?: string[];
+      $notEndsWithAnyCi?: string[];
+      $notEndsWithCi?: string;
+      $notIlike?: string;
+      $notIn?: (number | boolean | string | null)[];
+      $notStartsWith?: string;
+      $notStartsWithAny?: string[];
+      $notStartsWithAnyCi?: string[];
+      $notStartsWithCi?: string;
+      $null?: boolean;
+      $startsWith?: string;
+      $startsWithAny?: string[];
+      $startsWithAnyCi?: string[];
+      $startsWithCi?: string;
     };
 
-/** Project is a named set of tasks. */
 export interface Project {
   id: number;
+  /** 1 at first, and one more with each update. */
   version: number;
+  /** The user who created it. */
   cid: number;
+  /** When it was created. */
   ctime: string;
+  /** The user who changed it last. */
   mid: number;
+  /** When it was changed last. */
   mtime: string;
   name: string;
   owner_id: number;
-  /** If included. */
-  owner?: User | null;
-  /** If included. */
-  tasks?: Task[];
 }
 
-/** A new project. */
 export interface ProjectCreate {
   name: string;
   owner_id?: number;
 }
 
-/** A field of a project. */
-export type ProjectField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "name" | "owner_id";
-
-/** What a project must be: all that is named here. */
 export interface ProjectFilterGroup {
   id?: IntegerCondition;
   version?: IntegerCondition;
@@ -287,55 +411,25 @@ export interface ProjectFilterGroup {
   mtime?: TimeCondition;
   name?: StringCondition;
   owner_id?: IntegerCondition;
-  owner?: UserFilterGroup | null;
-  "owner.id"?: IntegerCondition;
-  "owner.version"?: IntegerCondition;
-  "owner.cid"?: IntegerCondition;
-  "owner.ctime"?: TimeCondition;
-  "owner.mid"?: IntegerCondition;
-  "owner.mtime"?: TimeCondition;
-  "owner.username"?: StringCondition;
-  "owner.name"?: StringCondition;
-  "owner.role"?: StringCondition;
-  "owner.suspended"?: BooleanCondition;
-  tasks?: { $some?: TaskFilterGroup; $every?: TaskFilterGroup; $none?: TaskFilterGroup };
   $and?: ProjectFilterGroup[];
   $or?: ProjectFilterGroup[];
   $not?: ProjectFilterGroup;
 }
 
-/** A group, or groups of which one must hold; null and {} are every row, [] none. */
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
 export type ProjectFilters = ProjectFilterGroup | ProjectFilterGroup[] | null;
 
-/** References to embed: their names, or by name with options. */
-export type ProjectInclude =
-  | ("owner" | "tasks")[]
-  | {
-      owner?: { fields?: UserField[]; include?: UserInclude };
-      tasks?: {
-        filters?: TaskFilters;
-        fields?: TaskField[];
-        include?: TaskInclude;
-        order_bys?: TaskOrderBy | TaskOrderBy[];
-        limit?: number;
-      };
-    };
-
-/** Which of the rows, in what order, and how much of them. */
 export interface ProjectListOptions {
-  /** The most rows; 1000 if absent, 5000 at the most. */
   limit?: number | null;
   offset?: number | null;
   order_bys?: ProjectOrderBy | ProjectOrderBy[] | null;
-  /** The next_cursor of the page before. */
-  cursor?: string | null;
-  fields?: ProjectField[];
-  include?: ProjectInclude;
-  /** Count all rows too. */
   total?: boolean | null;
 }
 
-/** A field to sort by; descending with !. */
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
 export type ProjectOrderBy =
   | "id"
   | "!id"
@@ -354,96 +448,87 @@ export type ProjectOrderBy =
   | "owner_id"
   | "!owner_id";
 
-/** Changes of a project: what is absent stays as it is. */
 export interface ProjectUpdate {
   name?: string;
   owner_id?: number;
 }
 
-/** What a string field must be: a value, null, or operators that must all hold. */
 export type StringCondition =
   | string
   | null
   | {
-      $eq?: string | null;
-      $not?: string | null;
-      $in?: (string | null)[];
-      $notIn?: (string | null)[];
-      $null?: boolean;
-      $lt?: string;
-      $lte?: string;
-      $gt?: string;
-      $gte?: string;
       $contains?: string;
-      $containsCi?: string;
+      $containsAll?: string[];
+      $containsAllCi?: string[];
       $containsAny?: string[];
       $containsAnyCi?: string[];
-      $notContains?: string;
-      $notContainsCi?: string;
-      $notContainsAny?: string[];
-      $notContainsAnyCi?: string[];
-      $startsWith?: string;
-      $startsWithCi?: string;
-      $startsWithAny?: string[];
-      $startsWithAnyCi?: string[];
-      $notStartsWith?: string;
-      $notStartsWithCi?: string;
-      $notStartsWithAny?: string[];
-      $notStartsWithAnyCi?: string[];
+      $containsCi?: string;
+      $empty?: boolean;
       $endsWith?: string;
-      $endsWithCi?: string;
       $endsWithAny?: string[];
       $endsWithAnyCi?: string[];
+      $endsWithCi?: string;
+      $eq?: string | null;
+      $gt?: string;
+      $gte?: string;
+      $ilike?: string;
+      $in?: (string | null)[];
+      $lt?: string;
+      $lte?: string;
+      $not?: string | null;
+      $notContains?: string;
+      $notContainsAll?: string[];
+      $notContainsAllCi?: string[];
+      $notContainsAny?: string[];
+      $notContainsAnyCi?: string[];
+      $notContainsCi?: string;
+      $notEmpty?: boolean;
       $notEndsWith?: string;
-      $notEndsWithCi?: string;
       $notEndsWithAny?: string[];
       $notEndsWithAnyCi?: string[];
-      $containsAll?: string[];
-      $ilike?: string;
-      $empty?: boolean;
+      $notEndsWithCi?: string;
+      $notIlike?: string;
+      $notIn?: (string | null)[];
+      $notStartsWith?: string;
+      $notStartsWithAny?: string[];
+      $notStartsWithAnyCi?: string[];
+      $notStartsWithCi?: string;
+      $null?: boolean;
+      $startsWith?: string;
+      $startsWithAny?: string[];
+      $startsWithAnyCi?: string[];
+      $startsWithCi?: string;
     };
 
-/** Task is one unit of work in a project. */
 export interface Task {
   id: number;
+  /** 1 at first, and one more with each update. */
   version: number;
+  /** The user who created it. */
   cid: number;
+  /** When it was created. */
   ctime: string;
+  /** The user who changed it last. */
   mid: number;
+  /** When it was changed last. */
   mtime: string;
   project_id: number;
   title: string;
   done: boolean;
   due: string | null;
+  /** At most 262144 bytes of JSON. */
   meta: Record<string, unknown>;
-  /** If included. */
-  project?: Project | null;
 }
 
-/** A new task. */
 export interface TaskCreate {
   project_id: number;
   title: string;
   done?: boolean;
   due?: string | null;
+  /** At most 262144 bytes of JSON. */
   meta?: Record<string, unknown>;
 }
 
-/** A field of a task. */
-export type TaskField =
-  | "id"
-  | "version"
-  | "cid"
-  | "ctime"
-  | "mid"
-  | "mtime"
-  | "project_id"
-  | "title"
-  | "done"
-  | "due"
-  | "meta";
-
-/** What a task must be: all that is named here. */
 export interface TaskFilterGroup {
   id?: IntegerCondition;
   version?: IntegerCondition;
@@ -456,42 +541,26 @@ export interface TaskFilterGroup {
   done?: BooleanCondition;
   due?: TimeCondition;
   meta?: JsonCondition;
-  project?: ProjectFilterGroup | null;
-  "project.id"?: IntegerCondition;
-  "project.version"?: IntegerCondition;
-  "project.cid"?: IntegerCondition;
-  "project.ctime"?: TimeCondition;
-  "project.mid"?: IntegerCondition;
-  "project.mtime"?: TimeCondition;
-  "project.name"?: StringCondition;
-  "project.owner_id"?: IntegerCondition;
   $and?: TaskFilterGroup[];
   $or?: TaskFilterGroup[];
   $not?: TaskFilterGroup;
-  [name: `meta.${string}`]: JsonCondition | undefined;
+  [name: `meta.${string}`]: JsonPathCondition | undefined;
 }
 
-/** A group, or groups of which one must hold; null and {} are every row, [] none. */
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
 export type TaskFilters = TaskFilterGroup | TaskFilterGroup[] | null;
 
-/** References to embed: their names, or by name with options. */
-export type TaskInclude = "project"[] | { project?: { fields?: ProjectField[]; include?: ProjectInclude } };
-
-/** Which of the rows, in what order, and how much of them. */
 export interface TaskListOptions {
-  /** The most rows; 1000 if absent, 5000 at the most. */
   limit?: number | null;
   offset?: number | null;
   order_bys?: TaskOrderBy | TaskOrderBy[] | null;
-  /** The next_cursor of the page before. */
-  cursor?: string | null;
-  fields?: TaskField[];
-  include?: TaskInclude;
-  /** Count all rows too. */
   total?: boolean | null;
 }
 
-/** A field to sort by; descending with !. */
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
 export type TaskOrderBy =
   | "id"
   | "!id"
@@ -514,60 +583,47 @@ export type TaskOrderBy =
   | "due"
   | "!due";
 
-/** Changes of a task: what is absent stays as it is. */
 export interface TaskUpdate {
   title?: string;
   done?: boolean;
   due?: string | null;
+  /** At most 262144 bytes of JSON. */
   meta?: Record<string, unknown>;
 }
 
-/** What a time field must be: a value, null, or operators that must all hold. */
 export type TimeCondition =
   | string
   | null
   | {
       $eq?: string | null;
-      $not?: string | null;
-      $in?: (string | null)[];
-      $notIn?: (string | null)[];
-      $null?: boolean;
-      $lt?: string;
-      $lte?: string;
       $gt?: string;
       $gte?: string;
+      $in?: (string | null)[];
+      $lt?: string;
+      $lte?: string;
+      $not?: string | null;
+      $notIn?: (string | null)[];
+      $null?: boolean;
     };
 
-/** User is a member of the tenant. */
 export interface User {
   id: number;
+  /** 1 at first, and one more with each update. */
   version: number;
+  /** The user who created it. */
   cid: number;
+  /** When it was created. */
   ctime: string;
+  /** The user who changed it last. */
   mid: number;
+  /** When it was changed last. */
   mtime: string;
   username: string;
   name: string;
-  role: string;
+  role: "member" | "admin" | "owner";
   suspended: boolean;
-  /** If included. */
-  projects?: Project[];
 }
 
-/** A field of a user. */
-export type UserField =
-  | "id"
-  | "version"
-  | "cid"
-  | "ctime"
-  | "mid"
-  | "mtime"
-  | "username"
-  | "name"
-  | "role"
-  | "suspended";
-
-/** What a user must be: all that is named here. */
 export interface UserFilterGroup {
   id?: IntegerCondition;
   version?: IntegerCondition;
@@ -579,43 +635,25 @@ export interface UserFilterGroup {
   name?: StringCondition;
   role?: StringCondition;
   suspended?: BooleanCondition;
-  projects?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
   $and?: UserFilterGroup[];
   $or?: UserFilterGroup[];
   $not?: UserFilterGroup;
 }
 
-/** A group, or groups of which one must hold; null and {} are every row, [] none. */
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
 export type UserFilters = UserFilterGroup | UserFilterGroup[] | null;
 
-/** References to embed: their names, or by name with options. */
-export type UserInclude =
-  | "projects"[]
-  | {
-      projects?: {
-        filters?: ProjectFilters;
-        fields?: ProjectField[];
-        include?: ProjectInclude;
-        order_bys?: ProjectOrderBy | ProjectOrderBy[];
-        limit?: number;
-      };
-    };
-
-/** Which of the rows, in what order, and how much of them. */
 export interface UserListOptions {
-  /** The most rows; 1000 if absent, 5000 at the most. */
   limit?: number | null;
   offset?: number | null;
   order_bys?: UserOrderBy | UserOrderBy[] | null;
-  /** The next_cursor of the page before. */
-  cursor?: string | null;
-  fields?: UserField[];
-  include?: UserInclude;
-  /** Count all rows too. */
   total?: boolean | null;
 }
 
-/** A field to sort by; descending with !. */
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
 export type UserOrderBy =
   | "id"
   | "!id"
@@ -637,15 +675,3 @@ export type UserOrderBy =
   | "!role"
   | "suspended"
   | "!suspended";
-
-/** What a UUID field must be: a value, null, or operators that must all hold. */
-export type UuidCondition =
-  | string
-  | null
-  | {
-      $eq?: string | null;
-      $not?: string | null;
-      $in?: (string | null)[];
-      $notIn?: (string | null)[];
-      $null?: boolean;
-    };

@@ -123,8 +123,10 @@ export class TransportError extends Error {
 /** The params of a method, of whose rows only the fields F are wanted. */
 type Params<P, F> = "fields" extends keyof P
   ? P & { fields?: F[] }
-  : "list_options" extends keyof P
-    ? P & { list_options?: { fields?: F[] } }
+  : P extends { list_options?: infer O }
+    ? "fields" extends keyof NonNullable<O>
+      ? P & { list_options?: { fields?: F[] } }
+      : P
     : P;
 
 /** A result whose rows have the fields F only, and included references; all fields if F is never. */
