@@ -273,8 +273,6 @@ func (m *method) params() *schema {
 // doc returns what a method is for.
 func (m *method) doc() string {
 	switch {
-	case m.Summary == "" && m.Description == "":
-		return "is " + m.Name + "."
 	case m.Summary == "" || strings.HasPrefix(m.Description, m.Summary):
 		return m.Description
 	case m.Description == "":

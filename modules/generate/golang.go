@@ -2,6 +2,7 @@ package generate
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"go/format"
 	"reflect"
@@ -91,7 +92,7 @@ func (g *golang) methods() {
 	for i := range g.doc.Methods {
 		m := &g.doc.Methods[i]
 		name := typeName(m.Name)
-		g.describe(name, strings.TrimSpace(m.doc()))
+		g.describe(name, cmp.Or(m.doc(), "is "+m.Name+"."))
 		takes := "rpcclient.None"
 		if len(m.Params) > 0 {
 			takes = g.later(name+"Params", "are the params of "+m.Name+".", m.params(), true)
@@ -130,10 +131,7 @@ func (g *golang) result(name string, s *schema) string {
 
 func (g *golang) component(name string, s *schema) {
 	goName := typeName(name)
-	doc := s.Description
-	if doc == "" {
-		doc = "is the schema " + name + "."
-	}
+	doc := cmp.Or(s.Description, "is the schema "+name+".")
 	input := g.params[name]
 	core, form := g.shape(s, input)
 	switch {
@@ -324,12 +322,13 @@ func (g *golang) choose(all []*schema, input bool) *schema {
 	if object != nil && input {
 		return object
 	}
-	for _, name := range []string{"string", "number"} {
-		if !slices.ContainsFunc(all, func(s *schema) bool {
+	for _, names := range [][]string{{"string"}, {"integer", "number"}} {
+		other := func(s *schema) bool {
 			r := g.doc.resolve(s)
-			return !r.is(name) && !(name == "number" && r.is("integer"))
-		}) {
-			return &schema{Type: typeNames{name}}
+			return len(r.Type) != 1 || !slices.Contains(names, r.Type[0])
+		}
+		if !slices.ContainsFunc(all, other) {
+			return &schema{Type: names[len(names)-1:]}
 		}
 	}
 	return &schema{}
@@ -342,11 +341,7 @@ func (g *golang) typ(s *schema, name string, input bool) string {
 	case s.Ref != "":
 		return typeName(strings.TrimPrefix(s.Ref, refPrefix))
 	case f&structure != 0:
-		doc := s.Description
-		if doc == "" {
-			doc = "is a part of what it is named after."
-		}
-		return g.later(name, doc, s, input)
+		return g.later(name, cmp.Or(s.Description, "is a part of what it is named after."), s, input)
 	case s.isObject():
 		if s.AdditionalProperties != nil && !s.AdditionalProperties.never {
 			return "map[string]" + g.typ(s.AdditionalProperties, name+"Value", input)
@@ -362,13 +357,13 @@ func (g *golang) typ(s *schema, name string, input bool) string {
 		return "time.Time"
 	case s.is("string") && s.Format == "uuid":
 		return "uuid.UUID"
-	case s.is("string"):
+	case s.is("string"), s.Const.Kind() == '"':
 		return "string"
 	case s.is("integer"):
 		return "int64"
-	case s.is("number"):
+	case s.is("number"), s.Const.Kind() == '0':
 		return "float64"
-	case s.is("boolean"):
+	case s.is("boolean"), s.Const.Kind() == 't', s.Const.Kind() == 'f':
 		return "bool"
 	case input:
 		return "any"

@@ -57,7 +57,7 @@ func Rows[P, E any](ctx context.Context, c *Client, list Method[P, Page[E]], par
 			}
 			var next jsontext.Value
 			if next, err = atCursor(params, *page.NextCursor); err == nil {
-				page, err = Method[jsontext.Value, Page[E]]{list.Name, list.Reads}.Call(ctx, c, next)
+				page, err = Method[jsontext.Value, Page[E]](list).Call(ctx, c, next)
 			}
 		}
 	}

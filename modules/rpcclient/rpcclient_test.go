@@ -363,8 +363,14 @@ func TestRows(t *testing.T) {
 	if last := s.requests[2].body; !strings.Contains(last, `"params":{"filters":{"done":true},"list_options":{"cursor":"c1","limit":2}}`) {
 		t.Errorf("the last page is asked for by %s", last)
 	}
-	for range rpcclient.Rows(t.Context(), c, list, p) {
+	for _, err := range rpcclient.Rows(t.Context(), c, list, p) { // whoever has seen enough may stop
+		if err != nil {
+			t.Error(err)
+		}
 		break
+	}
+	if len(s.requests) != 4 {
+		t.Errorf("%d requests", len(s.requests))
 	}
 	_, c = newClient(func(request, int) reply { return refuse(200, apperr.Forbidden, "") })
 	for _, err := range rpcclient.Rows(t.Context(), c, list, p) {

@@ -6,12 +6,13 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 
-/** Starts "rowcall dev" with the settings, in a folder of its own. ROWCALL_BIN is the program. */
+/** Starts "rowcall dev" with the settings, in a folder of its own. make clients has built it. */
 export async function startRowcall(settings = {}) {
   const folder = await mkdtemp(join(tmpdir(), "rowcall-"));
   const { DATABASE_URL, ...environment } = process.env;
-  const program = process.env.ROWCALL_BIN ?? join(import.meta.dirname, "../../../bin/rowcall");
+  const program = fileURLToPath(new URL("../../../bin/rowcall", import.meta.url));
   const server = spawn(program, ["dev"], {
     env: { ...environment, ROWCALL_DATA_DIR: folder, ROWCALL_ADDR: "127.0.0.1:0", ...settings },
     stdio: ["ignore", "ignore", "pipe"],
