@@ -45,6 +45,7 @@ type schema struct {
 	Description          string           `json:"description"`
 	Type                 typeNames        `json:"type"`
 	Format               string           `json:"format"`
+	Pattern              string           `json:"pattern"`
 	Const                jsontext.Value   `json:"const"`
 	Enum                 []jsontext.Value `json:"enum"`
 	AnyOf                []*schema        `json:"anyOf"`

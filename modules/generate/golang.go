@@ -322,6 +322,10 @@ func (g *golang) choose(all []*schema, input bool) *schema {
 	if object != nil && input {
 		return object
 	}
+	if enum := only(func(s *schema) bool { return s.Enum != nil && s.is("string") }); enum != nil && len(all) == 2 &&
+		!slices.ContainsFunc(all, func(s *schema) bool { return !s.is("string") }) {
+		return enum // of which Go has constants, and its type takes other strings too
+	}
 	for _, names := range [][]string{{"string"}, {"integer", "number"}} {
 		other := func(s *schema) bool {
 			r := g.doc.resolve(s)

@@ -14,8 +14,9 @@ const width = 120
 // TypeScript returns a module of types and a client class, from an OpenRPC document. It imports the client's hand-written
 // part from ./client.js.
 //
-// An object is an interface, where a member that is not required is optional. A pattern of member names is a template literal:
-// "^meta\\." is `meta.${string}`. Other patterns are left out, because a member with any name would let a misspelt one pass.
+// An object is an interface, where a member that is not required is optional. A pattern of strings or of members' names is a
+// template literal: "^meta\\." is `meta.${string}`. A pattern of names that says less than how they begin is left out, because a
+// member with any name would let a misspelt one pass.
 // Integers are numbers.
 func TypeScript(openRPC []byte) ([]byte, error) {
 	d, err := parse(openRPC)
@@ -117,6 +118,9 @@ func (t *typeScript) union(s *schema, indent string) []string {
 		return []string{t.intersection(s, indent)}
 	case s.isObject():
 		return []string{t.object(s, indent, false)}
+	}
+	if all := templates(s.Pattern); s.is("string") && all != nil {
+		return all
 	}
 	var all []string
 	for _, one := range s.alternatives() {
@@ -227,20 +231,60 @@ func (t *typeScript) members(s *schema, indent string) []string {
 	return all
 }
 
-var prefixPattern = regexp.MustCompile(`^\^(?:([\w$-]+)|\((?:\?:)?([\w$|-]+)\))\\\.`)
-
-// templates returns the template literal types of the names that match a pattern: none unless it begins with a fixed
-// name, or a choice of such names, and a dot.
+// templates returns the template literal types of what matches a regular expression: none unless it says how a text begins,
+// by letters, by choices between letters "(a|b)" and by letters that may be missing "!?".
 func templates(pattern string) []string {
-	found := prefixPattern.FindStringSubmatch(pattern)
-	if found == nil {
+	rest, anchored := strings.CutPrefix(pattern, "^")
+	if !anchored {
 		return nil
 	}
-	var all []string
-	for name := range strings.SplitSeq(found[1]+found[2], "|") {
-		all = append(all, "`"+name+".${string}`")
+	begins, ends := []string{""}, "${string}"
+	for rest != "" {
+		alternatives, after := leading(rest)
+		if alternatives == nil {
+			break
+		}
+		var longer []string
+		for _, begin := range begins {
+			for _, alternative := range alternatives {
+				longer = append(longer, begin+alternative)
+			}
+		}
+		begins, rest = longer, after
 	}
-	return all
+	if begins[0] == "" || len(begins) > maxTemplates {
+		return nil
+	}
+	if rest == "$" {
+		ends = ""
+	}
+	for i, begin := range begins {
+		begins[i] = "`" + begin + ends + "`"
+	}
+	return begins
+}
+
+// maxTemplates bounds what choices multiply to.
+const maxTemplates = 200
+
+var leadingPattern = regexp.MustCompile(`^(?:([\w!/:@-]|\\[^\w])|\((?:\?:)?((?:[\w!|/:@-]|\\[^\w])+)\))(\??)`)
+
+// leading returns the texts that the first part of a regular expression stands for, and what is behind it; nil if it does not
+// stand for some.
+func leading(pattern string) (alternatives []string, rest string) {
+	found := leadingPattern.FindStringSubmatch(pattern)
+	if found == nil {
+		return nil, ""
+	}
+	rest = pattern[len(found[0]):]
+	if rest != "" && strings.ContainsRune("*+{", rune(rest[0])) {
+		return nil, ""
+	}
+	alternatives = strings.Split(strings.ReplaceAll(found[1]+found[2], `\`, ""), "|")
+	if found[3] != "" {
+		alternatives = append([]string{""}, alternatives...)
+	}
+	return alternatives, rest
 }
 
 var identifier = regexp.MustCompile(`^[A-Za-z_$][\w$]*$`)

@@ -40,11 +40,14 @@ type UpdateBookParams struct {
 
 // SyncBooksParams are the params of sync_books.
 type SyncBooksParams struct {
-	Mode    *string                 `json:"mode,omitzero"`
-	Weights map[string]float64      `json:"weights,omitzero"`
-	Either  any                     `json:"either,omitzero"`
-	Any     any                     `json:"any,omitzero"`
-	Options *SyncBooksParamsOptions `json:"options,omitzero"`
+	Mode    *string                               `json:"mode,omitzero"`
+	Weights map[string]float64                    `json:"weights,omitzero"`
+	Either  any                                   `json:"either,omitzero"`
+	Any     any                                   `json:"any,omitzero"`
+	Having  *HavingGroup                          `json:"having,omitzero"`
+	Exact   *string                               `json:"exact,omitzero"`
+	Groups  map[string]SyncBooksParamsGroupsValue `json:"groups,omitzero"`
+	Options *SyncBooksParamsOptions               `json:"options,omitzero"`
 }
 
 // SyncBooksResult is a part of what it is named after.
@@ -53,6 +56,11 @@ type SyncBooksResult struct {
 	Either  jsontext.Value               `json:"either,omitzero"`
 	Kind    *string                      `json:"kind,omitzero"`
 	Scores  []*float64                   `json:"scores,omitzero"`
+}
+
+// SyncBooksParamsGroupsValue is a part of what it is named after.
+type SyncBooksParamsGroupsValue struct {
+	Max *string `json:"max,omitzero"`
 }
 
 // SyncBooksParamsOptions is a part of what it is named after.
@@ -123,6 +131,14 @@ const (
 	BookOrderByTitleDesc   BookOrderBy = "!title"
 	BookOrderByAuthor_Name BookOrderBy = "author.name"
 )
+
+// HavingGroup is the schema HavingGroup.
+type HavingGroup struct {
+	Or []HavingGroup `json:"$or,omitzero"`
+
+	// ByName has members of other names.
+	ByName map[string]any `json:",embed"`
+}
 
 // BookListOptions is the schema BookListOptions.
 type BookListOptions struct {

@@ -29,6 +29,9 @@ export interface Methods {
       weights?: { [name: string]: number };
       either?: number | string;
       any?: unknown;
+      having?: HavingGroup;
+      exact?: `a-b` | `a-c`;
+      groups?: { [name: string]: "count" | { max?: string } } | null;
       options?: { deep?: boolean };
     };
     result: {
@@ -95,6 +98,8 @@ export interface BookFilterGroup {
   $or?: BookFilterGroup[];
   $not?: BookFilterGroup;
   [name: `meta.${string}`]: StringCondition | undefined;
+  [name: `author.home.${string}`]: unknown | undefined;
+  [name: `$x${string}`]: string | undefined;
   [name: `shelf.${string}`]: StringCondition | undefined;
   [name: `room.${string}`]: StringCondition | undefined;
 }
@@ -103,7 +108,19 @@ export interface BookFilterGroup {
 export type BookFilters = BookFilterGroup | BookFilterGroup[] | null;
 
 /** A field to sort by. */
-export type BookOrderBy = "title" | "!title" | "author.name";
+export type BookOrderBy =
+  | "title"
+  | "!title"
+  | "author.name"
+  | `author.home.${string}`
+  | `shelf.room.${string}`
+  | `!author.home.${string}`
+  | `!shelf.room.${string}`;
+
+export interface HavingGroup {
+  $or?: HavingGroup[];
+  [name: string]: unknown;
+}
 
 export interface BookListOptions {
   limit?: number | null;
