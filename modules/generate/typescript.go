@@ -49,8 +49,8 @@ func (t *typeScript) methods() {
 		m := &t.doc.Methods[i]
 		t.b.WriteString(comment(m.doc(), "  "))
 		t.line("  " + property(m.Name) + ": {")
-		t.line("    params: " + t.typ(m.params(), "    ") + ";")
-		t.line("    result: " + t.typ(m.Result.Schema, "    ") + ";")
+		t.line("    params:" + spaced(t.typ(m.params(), "    ")) + ";")
+		t.line("    result:" + spaced(t.typ(m.Result.Schema, "    ")) + ";")
 		t.line("  };")
 	}
 	t.line("}")
@@ -84,19 +84,25 @@ func (t *typeScript) component(name string, s *schema) {
 		t.line("export interface " + pascal(name) + " " + t.object(s, "", true))
 		return
 	}
-	head := "export type " + pascal(name) + " ="
-	typ := t.typ(s, "")
-	if parts := t.union(s, "    "); len(parts) > 1 && len(head)+1+len(typ)+1 > width {
-		typ = "\n  | " + strings.Join(parts, "\n  | ")
-	} else {
-		typ = " " + typ
-	}
-	t.line(head + typ + ";")
+	t.line("export type " + pascal(name) + " =" + spaced(t.typ(s, "")) + ";")
 }
 
 // typ returns the type of the values of a schema. indent is that of the line that it stands in.
 func (t *typeScript) typ(s *schema, indent string) string {
-	return strings.Join(t.union(s, indent), " | ")
+	all := t.union(s, indent)
+	line := strings.Join(all, " | ")
+	if len(all) == 1 || len(indent)+len(line) <= width && !strings.Contains(line, "\n") {
+		return line
+	}
+	return "\n" + indent + "  | " + strings.Join(t.union(s, indent+"    "), "\n"+indent+"  | ")
+}
+
+// spaced puts a space before a type that does not begin on a line of its own.
+func spaced(typ string) string {
+	if strings.HasPrefix(typ, "\n") {
+		return typ
+	}
+	return " " + typ
 }
 
 // union returns the types of which a value has one.
@@ -213,12 +219,16 @@ func (t *typeScript) members(s *schema, indent string) []string {
 		if doc != "" {
 			doc += indent
 		}
-		all = append(all, doc+property(p.name)+optional+": "+t.typ(p.value, indent))
+		all = append(all, doc+property(p.name)+optional+":"+spaced(t.typ(p.value, indent)))
 	}
 	for _, p := range s.PatternProperties {
 		for _, key := range templates(p.name) {
 			// Named members that are optional may be undefined, and must fit the pattern that their name has.
-			all = append(all, "[name: "+key+"]: "+t.typ(p.value, indent)+" | undefined")
+			typ := t.typ(p.value, indent)
+			if typ != "unknown" {
+				typ += " | undefined"
+			}
+			all = append(all, "[name: "+key+"]:"+spaced(typ))
 		}
 	}
 	if more := s.AdditionalProperties; more != nil && !more.never {
@@ -226,7 +236,7 @@ func (t *typeScript) members(s *schema, indent string) []string {
 		if len(s.Properties)+len(s.PatternProperties) > 0 {
 			typ = "unknown"
 		}
-		all = append(all, "[name: string]: "+typ)
+		all = append(all, "[name: string]:"+spaced(typ))
 	}
 	return all
 }

@@ -98,7 +98,7 @@ export interface BookFilterGroup {
   $or?: BookFilterGroup[];
   $not?: BookFilterGroup;
   [name: `meta.${string}`]: StringCondition | undefined;
-  [name: `author.home.${string}`]: unknown | undefined;
+  [name: `author.home.${string}`]: unknown;
   [name: `$x${string}`]: string | undefined;
   [name: `shelf.${string}`]: StringCondition | undefined;
   [name: `room.${string}`]: StringCondition | undefined;
