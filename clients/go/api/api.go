@@ -13,12 +13,27 @@ import (
 
 // The methods.
 var (
+	// AggregateProjects: count, add up and compare projects, by groups. A member of the data has the names of
+	// `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
+	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
+	// the limit.
+	AggregateProjects = rpcclient.Method[AggregateProjectsParams, AggregateProjectsResult]{Name: "aggregate_projects", Reads: true}
+	// AggregateTasks: count, add up and compare tasks, by groups. A member of the data has the names of `group_by`
+	// and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the least
+	// and the most are values of the field or null. `more` tells whether there are more groups than the limit.
+	AggregateTasks = rpcclient.Method[AggregateTasksParams, AggregateTasksResult]{Name: "aggregate_tasks", Reads: true}
+	// AggregateUsers: count, add up and compare users, by groups. A member of the data has the names of `group_by`
+	// and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the least
+	// and the most are values of the field or null. `more` tells whether there are more groups than the limit.
+	AggregateUsers = rpcclient.Method[AggregateUsersParams, AggregateUsersResult]{Name: "aggregate_users", Reads: true}
 	// ChangePassword: change one's own password. It ends all sessions of the user, in every tenant.
 	ChangePassword = rpcclient.Method[ChangePasswordParams, rpcclient.Data[ChangePasswordData]]{Name: "change_password"}
 	// CountProjects: count the projects that the filters choose
 	CountProjects = rpcclient.Method[CountProjectsParams, rpcclient.Data[CountProjectsData]]{Name: "count_projects", Reads: true}
 	// CountTasks: count the tasks that the filters choose
 	CountTasks = rpcclient.Method[CountTasksParams, rpcclient.Data[CountTasksData]]{Name: "count_tasks", Reads: true}
+	// CountUsers: count the users that the filters choose
+	CountUsers = rpcclient.Method[CountUsersParams, rpcclient.Data[CountUsersData]]{Name: "count_users", Reads: true}
 	// CreateAPIKey: create an API key. The answer has the key itself in `key`: the only time that it is shown.
 	CreateAPIKey = rpcclient.Method[CreateAPIKeyParams, rpcclient.Data[CreateAPIKeyData]]{Name: "create_api_key"}
 	// CreateProject: create a project
@@ -34,11 +49,13 @@ var (
 	// DeleteProject: delete the project with an id. The answer has it as it was. A `version` is as in
 	// update_project.
 	DeleteProject = rpcclient.Method[DeleteProjectParams, rpcclient.Data[Project]]{Name: "delete_project"}
-	// DeleteProjects: delete projects. At most 1,000 of them, all or nothing. The answer has them as they were.
+	// DeleteProjects: delete projects. Those with the ids, or those that the filters choose: one of the two is
+	// given. At most 1,000 of them, all or nothing. The answer has them as they were.
 	DeleteProjects = rpcclient.Method[DeleteProjectsParams, rpcclient.Data[[]Project]]{Name: "delete_projects"}
 	// DeleteTask: delete the task with an id. The answer has it as it was. A `version` is as in update_task.
 	DeleteTask = rpcclient.Method[DeleteTaskParams, rpcclient.Data[Task]]{Name: "delete_task"}
-	// DeleteTasks: delete tasks. At most 1,000 of them, all or nothing. The answer has them as they were.
+	// DeleteTasks: delete tasks. Those with the ids, or those that the filters choose: one of the two is given. At
+	// most 1,000 of them, all or nothing. The answer has them as they were.
 	DeleteTasks = rpcclient.Method[DeleteTasksParams, rpcclient.Data[[]Task]]{Name: "delete_tasks"}
 	// GetProject: get the project with an id
 	GetProject = rpcclient.Method[GetProjectParams, rpcclient.Data[Project]]{Name: "get_project", Reads: true}
@@ -73,11 +90,75 @@ var (
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
 	UpdateProject = rpcclient.Method[UpdateProjectParams, rpcclient.Data[Project]]{Name: "update_project"}
+	// UpdateProjects: update all projects that the filters choose. At most 1,000 of them, all or nothing.
+	UpdateProjects = rpcclient.Method[UpdateProjectsParams, rpcclient.Data[[]Project]]{Name: "update_projects"}
 	// UpdateTask: update the task with an id. Fields that are left out stay as they are, and null in a field that
 	// can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the row
 	// as it is.
 	UpdateTask = rpcclient.Method[UpdateTaskParams, rpcclient.Data[Task]]{Name: "update_task"}
+	// UpdateTasks: update all tasks that the filters choose. At most 1,000 of them, all or nothing.
+	UpdateTasks = rpcclient.Method[UpdateTasksParams, rpcclient.Data[[]Task]]{Name: "update_tasks"}
+	// UpsertProject: create a project, or update the one that is there. A row with the same values in the fields
+	// `on` is updated with the data, else a new one is created.
+	UpsertProject = rpcclient.Method[UpsertProjectParams, rpcclient.Data[Project]]{Name: "upsert_project"}
+	// UpsertTask: create a task, or update the one that is there. A row with the same values in the fields `on` is
+	// updated with the data, else a new one is created.
+	UpsertTask = rpcclient.Method[UpsertTaskParams, rpcclient.Data[Task]]{Name: "upsert_task"}
 )
+
+// AggregateProjectsParams are the params of aggregate_projects.
+type AggregateProjectsParams struct {
+	Filters    ProjectFilters    `json:"filters,omitzero"`
+	GroupBy    []ProjectGroupBy  `json:"group_by,omitzero"`
+	Aggregates ProjectAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateProjectsResult is a part of what it is named after.
+type AggregateProjectsResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
+// AggregateTasksParams are the params of aggregate_tasks.
+type AggregateTasksParams struct {
+	Filters    TaskFilters    `json:"filters,omitzero"`
+	GroupBy    []TaskGroupBy  `json:"group_by,omitzero"`
+	Aggregates TaskAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateTasksResult is a part of what it is named after.
+type AggregateTasksResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
+// AggregateUsersParams are the params of aggregate_users.
+type AggregateUsersParams struct {
+	Filters    UserFilters    `json:"filters,omitzero"`
+	GroupBy    []UserGroupBy  `json:"group_by,omitzero"`
+	Aggregates UserAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateUsersResult is a part of what it is named after.
+type AggregateUsersResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
 
 // ChangePasswordParams are the params of change_password.
 type ChangePasswordParams struct {
@@ -107,6 +188,16 @@ type CountTasksParams struct {
 
 // CountTasksData is a part of what it is named after.
 type CountTasksData struct {
+	Count int64 `json:"count"`
+}
+
+// CountUsersParams are the params of count_users.
+type CountUsersParams struct {
+	Filters UserFilters `json:"filters,omitzero"`
+}
+
+// CountUsersData is a part of what it is named after.
+type CountUsersData struct {
 	Count int64 `json:"count"`
 }
 
@@ -171,7 +262,8 @@ type DeleteProjectParams struct {
 
 // DeleteProjectsParams are the params of delete_projects.
 type DeleteProjectsParams struct {
-	IDs []int64 `json:"ids"`
+	IDs     []int64              `json:"ids,omitzero"`
+	Filters []ProjectFilterGroup `json:"filters,omitzero"`
 }
 
 // DeleteTaskParams are the params of delete_task.
@@ -182,22 +274,29 @@ type DeleteTaskParams struct {
 
 // DeleteTasksParams are the params of delete_tasks.
 type DeleteTasksParams struct {
-	IDs []int64 `json:"ids"`
+	IDs     []int64           `json:"ids,omitzero"`
+	Filters []TaskFilterGroup `json:"filters,omitzero"`
 }
 
 // GetProjectParams are the params of get_project.
 type GetProjectParams struct {
-	ID int64 `json:"id"`
+	ID      int64           `json:"id"`
+	Fields  []ProjectField  `json:"fields,omitzero"`
+	Include *ProjectInclude `json:"include,omitzero"`
 }
 
 // GetTaskParams are the params of get_task.
 type GetTaskParams struct {
-	ID int64 `json:"id"`
+	ID      int64        `json:"id"`
+	Fields  []TaskField  `json:"fields,omitzero"`
+	Include *TaskInclude `json:"include,omitzero"`
 }
 
 // GetUserParams are the params of get_user.
 type GetUserParams struct {
-	ID int64 `json:"id"`
+	ID      int64        `json:"id"`
+	Fields  []UserField  `json:"fields,omitzero"`
+	Include *UserInclude `json:"include,omitzero"`
 }
 
 // ListAPIKeysParams are the params of list_api_keys.
@@ -241,11 +340,37 @@ type UpdateProjectParams struct {
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
 }
 
+// UpdateProjectsParams are the params of update_projects.
+type UpdateProjectsParams struct {
+	Filters []ProjectFilterGroup `json:"filters"`
+	Data    ProjectUpdate        `json:"data"`
+}
+
 // UpdateTaskParams are the params of update_task.
 type UpdateTaskParams struct {
 	ID      int64                `json:"id"`
 	Data    TaskUpdate           `json:"data"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+}
+
+// UpdateTasksParams are the params of update_tasks.
+type UpdateTasksParams struct {
+	Filters []TaskFilterGroup `json:"filters"`
+	Data    TaskUpdate        `json:"data"`
+}
+
+// UpsertProjectParams are the params of upsert_project.
+type UpsertProjectParams struct {
+	Data ProjectCreate `json:"data"`
+	// The fields by which a row is the same: those of a unique key.
+	On []string `json:"on"`
+}
+
+// UpsertTaskParams are the params of upsert_task.
+type UpsertTaskParams struct {
+	Data TaskCreate `json:"data"`
+	// There is no unique key to name.
+	On any `json:"on"`
 }
 
 // APIKey is the schema ApiKey.
@@ -277,6 +402,24 @@ type APIKeyCreate struct {
 	ExpiresAt rpcclient.Opt[time.Time] `json:"expires_at,omitzero"`
 }
 
+// APIKeyField is the schema ApiKeyField.
+type APIKeyField string
+
+// The values of APIKeyField.
+const (
+	APIKeyFieldID         APIKeyField = "id"
+	APIKeyFieldVersion    APIKeyField = "version"
+	APIKeyFieldCid        APIKeyField = "cid"
+	APIKeyFieldCtime      APIKeyField = "ctime"
+	APIKeyFieldMid        APIKeyField = "mid"
+	APIKeyFieldMtime      APIKeyField = "mtime"
+	APIKeyFieldUserID     APIKeyField = "user_id"
+	APIKeyFieldName       APIKeyField = "name"
+	APIKeyFieldScopes     APIKeyField = "scopes"
+	APIKeyFieldExpiresAt  APIKeyField = "expires_at"
+	APIKeyFieldLastUsedAt APIKeyField = "last_used_at"
+)
+
 // APIKeyFilterGroup is the schema ApiKeyFilterGroup.
 type APIKeyFilterGroup struct {
 	ID         *IntegerCondition   `json:"id,omitzero"`
@@ -302,12 +445,18 @@ type APIKeyFilterGroup struct {
 // At most 8 levels and 200 conditions.
 type APIKeyFilters = []APIKeyFilterGroup
 
+// APIKeyInclude is the schema ApiKeyInclude.
+type APIKeyInclude = any
+
 // APIKeyListOptions is the schema ApiKeyListOptions.
 type APIKeyListOptions struct {
-	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
-	Offset   rpcclient.Opt[int64] `json:"offset,omitzero"`
-	OrderBys []APIKeyOrderBy      `json:"order_bys,omitzero"`
-	Total    rpcclient.Opt[bool]  `json:"total,omitzero"`
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]  `json:"offset,omitzero"`
+	OrderBys []APIKeyOrderBy       `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Fields   []APIKeyField         `json:"fields,omitzero"`
+	Include  APIKeyInclude         `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]   `json:"total,omitzero"`
 }
 
 // APIKeyOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
@@ -347,6 +496,23 @@ type BooleanCondition struct {
 	Null  *bool               `json:"$null,omitzero"`
 }
 
+// Condition: what a filter asks of a field: a value, null, or an object of operators.
+type Condition struct {
+
+	// ByName has members of other names.
+	ByName map[string]any `json:",embed"`
+}
+
+// HavingGroup: conditions on the aliases of aggregates and the names of groups.
+type HavingGroup struct {
+	And []HavingGroup `json:"$and,omitzero"`
+	Or  []HavingGroup `json:"$or,omitzero"`
+	Not *HavingGroup  `json:"$not,omitzero"`
+
+	// ByName has members of other names.
+	ByName map[string]Condition `json:",embed"`
+}
+
 // IntegerCondition is the schema IntegerCondition.
 type IntegerCondition struct {
 	Eq    rpcclient.Opt[int64] `json:"$eq,omitzero"`
@@ -362,11 +528,13 @@ type IntegerCondition struct {
 
 // JSONCondition is the schema JsonCondition.
 type JSONCondition struct {
-	Eq    any   `json:"$eq,omitzero"`
-	In    []any `json:"$in,omitzero"`
-	Not   any   `json:"$not,omitzero"`
-	NotIn []any `json:"$notIn,omitzero"`
-	Null  *bool `json:"$null,omitzero"`
+	Eq     any     `json:"$eq,omitzero"`
+	Has    *string `json:"$has,omitzero"`
+	In     []any   `json:"$in,omitzero"`
+	Not    any     `json:"$not,omitzero"`
+	NotHas *string `json:"$notHas,omitzero"`
+	NotIn  []any   `json:"$notIn,omitzero"`
+	Null   *bool   `json:"$null,omitzero"`
 }
 
 // JSONPathCondition: what a filter asks of the value at a path into JSON, by the type of the operand.
@@ -385,6 +553,7 @@ type JSONPathCondition struct {
 	Eq                 any      `json:"$eq,omitzero"`
 	Gt                 any      `json:"$gt,omitzero"`
 	Gte                any      `json:"$gte,omitzero"`
+	Has                *string  `json:"$has,omitzero"`
 	Ilike              *string  `json:"$ilike,omitzero"`
 	In                 []any    `json:"$in,omitzero"`
 	Lt                 any      `json:"$lt,omitzero"`
@@ -401,6 +570,7 @@ type JSONPathCondition struct {
 	NotEndsWithAny     []string `json:"$notEndsWithAny,omitzero"`
 	NotEndsWithAnyCi   []string `json:"$notEndsWithAnyCi,omitzero"`
 	NotEndsWithCi      *string  `json:"$notEndsWithCi,omitzero"`
+	NotHas             *string  `json:"$notHas,omitzero"`
 	NotIlike           *string  `json:"$notIlike,omitzero"`
 	NotIn              []any    `json:"$notIn,omitzero"`
 	NotStartsWith      *string  `json:"$notStartsWith,omitzero"`
@@ -429,7 +599,14 @@ type Project struct {
 	Mtime   time.Time `json:"mtime"`
 	Name    string    `json:"name"`
 	OwnerID int64     `json:"owner_id"`
+	// There if it was included.
+	Owner jsontext.Value `json:"owner,omitzero"`
+	// There if it was included.
+	Tasks []Task `json:"tasks,omitzero"`
 }
+
+// ProjectAggregates is the schema ProjectAggregates.
+type ProjectAggregates = map[string]any
 
 // ProjectCreate is the schema ProjectCreate.
 type ProjectCreate struct {
@@ -437,31 +614,100 @@ type ProjectCreate struct {
 	OwnerID *int64 `json:"owner_id,omitzero"`
 }
 
+// ProjectField is the schema ProjectField.
+type ProjectField string
+
+// The values of ProjectField.
+const (
+	ProjectFieldID      ProjectField = "id"
+	ProjectFieldVersion ProjectField = "version"
+	ProjectFieldCid     ProjectField = "cid"
+	ProjectFieldCtime   ProjectField = "ctime"
+	ProjectFieldMid     ProjectField = "mid"
+	ProjectFieldMtime   ProjectField = "mtime"
+	ProjectFieldName    ProjectField = "name"
+	ProjectFieldOwnerID ProjectField = "owner_id"
+)
+
 // ProjectFilterGroup is the schema ProjectFilterGroup.
 type ProjectFilterGroup struct {
-	ID      *IntegerCondition    `json:"id,omitzero"`
-	Version *IntegerCondition    `json:"version,omitzero"`
-	Cid     *IntegerCondition    `json:"cid,omitzero"`
-	Ctime   *TimeCondition       `json:"ctime,omitzero"`
-	Mid     *IntegerCondition    `json:"mid,omitzero"`
-	Mtime   *TimeCondition       `json:"mtime,omitzero"`
-	Name    *StringCondition     `json:"name,omitzero"`
-	OwnerID *IntegerCondition    `json:"owner_id,omitzero"`
-	And     []ProjectFilterGroup `json:"$and,omitzero"`
-	Or      []ProjectFilterGroup `json:"$or,omitzero"`
-	Not     *ProjectFilterGroup  `json:"$not,omitzero"`
+	ID              *IntegerCondition                 `json:"id,omitzero"`
+	Version         *IntegerCondition                 `json:"version,omitzero"`
+	Cid             *IntegerCondition                 `json:"cid,omitzero"`
+	Ctime           *TimeCondition                    `json:"ctime,omitzero"`
+	Mid             *IntegerCondition                 `json:"mid,omitzero"`
+	Mtime           *TimeCondition                    `json:"mtime,omitzero"`
+	Name            *StringCondition                  `json:"name,omitzero"`
+	OwnerID         *IntegerCondition                 `json:"owner_id,omitzero"`
+	Owner           *UserFilterGroup                  `json:"owner,omitzero"`
+	Tasks           *ProjectFilterGroupTasks          `json:"tasks,omitzero"`
+	Owner_ID        *IntegerCondition                 `json:"owner.id,omitzero"`
+	Owner_Version   *IntegerCondition                 `json:"owner.version,omitzero"`
+	Owner_Cid       *IntegerCondition                 `json:"owner.cid,omitzero"`
+	Owner_Ctime     *TimeCondition                    `json:"owner.ctime,omitzero"`
+	Owner_Mid       *IntegerCondition                 `json:"owner.mid,omitzero"`
+	Owner_Mtime     *TimeCondition                    `json:"owner.mtime,omitzero"`
+	Owner_Username  *StringCondition                  `json:"owner.username,omitzero"`
+	Owner_Name      *StringCondition                  `json:"owner.name,omitzero"`
+	Owner_Role      *StringCondition                  `json:"owner.role,omitzero"`
+	Owner_Suspended *BooleanCondition                 `json:"owner.suspended,omitzero"`
+	Owner_Projects  *ProjectFilterGroupOwner_Projects `json:"owner.projects,omitzero"`
+	And             []ProjectFilterGroup              `json:"$and,omitzero"`
+	Or              []ProjectFilterGroup              `json:"$or,omitzero"`
+	Not             *ProjectFilterGroup               `json:"$not,omitzero"`
+}
+
+// ProjectFilterGroupTasks is a part of what it is named after.
+type ProjectFilterGroupTasks struct {
+	Some  *TaskFilterGroup `json:"$some,omitzero"`
+	Every *TaskFilterGroup `json:"$every,omitzero"`
+	None  *TaskFilterGroup `json:"$none,omitzero"`
+}
+
+// ProjectFilterGroupOwner_Projects is a part of what it is named after.
+type ProjectFilterGroupOwner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
 }
 
 // ProjectFilters: a group holds if all in it does, an array if one of its groups does; null holds for every row.
 // At most 8 levels and 200 conditions.
 type ProjectFilters = []ProjectFilterGroup
 
+// ProjectGroupBy is the schema ProjectGroupBy.
+type ProjectGroupBy = any
+
+// ProjectInclude is the schema ProjectInclude.
+type ProjectInclude struct {
+	Owner *ProjectIncludeOwner `json:"owner,omitzero"`
+	Tasks *ProjectIncludeTasks `json:"tasks,omitzero"`
+}
+
+// ProjectIncludeOwner is a part of what it is named after.
+type ProjectIncludeOwner struct {
+	Fields  []UserField  `json:"fields,omitzero"`
+	Include *UserInclude `json:"include,omitzero"`
+}
+
+// ProjectIncludeTasks is a part of what it is named after.
+type ProjectIncludeTasks struct {
+	Fields   []TaskField   `json:"fields,omitzero"`
+	Include  *TaskInclude  `json:"include,omitzero"`
+	Filters  TaskFilters   `json:"filters,omitzero"`
+	OrderBys []TaskOrderBy `json:"order_bys,omitzero"`
+	Limit    *int64        `json:"limit,omitzero"`
+}
+
 // ProjectListOptions is the schema ProjectListOptions.
 type ProjectListOptions struct {
-	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
-	Offset   rpcclient.Opt[int64] `json:"offset,omitzero"`
-	OrderBys []ProjectOrderBy     `json:"order_bys,omitzero"`
-	Total    rpcclient.Opt[bool]  `json:"total,omitzero"`
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]  `json:"offset,omitzero"`
+	OrderBys []ProjectOrderBy      `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Fields   []ProjectField        `json:"fields,omitzero"`
+	Include  *ProjectInclude       `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]   `json:"total,omitzero"`
 }
 
 // ProjectOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
@@ -470,23 +716,64 @@ type ProjectOrderBy string
 
 // The values of ProjectOrderBy.
 const (
-	ProjectOrderByID          ProjectOrderBy = "id"
-	ProjectOrderByIDDesc      ProjectOrderBy = "!id"
-	ProjectOrderByVersion     ProjectOrderBy = "version"
-	ProjectOrderByVersionDesc ProjectOrderBy = "!version"
-	ProjectOrderByCid         ProjectOrderBy = "cid"
-	ProjectOrderByCidDesc     ProjectOrderBy = "!cid"
-	ProjectOrderByCtime       ProjectOrderBy = "ctime"
-	ProjectOrderByCtimeDesc   ProjectOrderBy = "!ctime"
-	ProjectOrderByMid         ProjectOrderBy = "mid"
-	ProjectOrderByMidDesc     ProjectOrderBy = "!mid"
-	ProjectOrderByMtime       ProjectOrderBy = "mtime"
-	ProjectOrderByMtimeDesc   ProjectOrderBy = "!mtime"
-	ProjectOrderByName        ProjectOrderBy = "name"
-	ProjectOrderByNameDesc    ProjectOrderBy = "!name"
-	ProjectOrderByOwnerID     ProjectOrderBy = "owner_id"
-	ProjectOrderByOwnerIDDesc ProjectOrderBy = "!owner_id"
+	ProjectOrderByID                  ProjectOrderBy = "id"
+	ProjectOrderByIDDesc              ProjectOrderBy = "!id"
+	ProjectOrderByVersion             ProjectOrderBy = "version"
+	ProjectOrderByVersionDesc         ProjectOrderBy = "!version"
+	ProjectOrderByCid                 ProjectOrderBy = "cid"
+	ProjectOrderByCidDesc             ProjectOrderBy = "!cid"
+	ProjectOrderByCtime               ProjectOrderBy = "ctime"
+	ProjectOrderByCtimeDesc           ProjectOrderBy = "!ctime"
+	ProjectOrderByMid                 ProjectOrderBy = "mid"
+	ProjectOrderByMidDesc             ProjectOrderBy = "!mid"
+	ProjectOrderByMtime               ProjectOrderBy = "mtime"
+	ProjectOrderByMtimeDesc           ProjectOrderBy = "!mtime"
+	ProjectOrderByName                ProjectOrderBy = "name"
+	ProjectOrderByNameDesc            ProjectOrderBy = "!name"
+	ProjectOrderByOwnerID             ProjectOrderBy = "owner_id"
+	ProjectOrderByOwnerIDDesc         ProjectOrderBy = "!owner_id"
+	ProjectOrderByOwner_ID            ProjectOrderBy = "owner.id"
+	ProjectOrderByOwner_IDDesc        ProjectOrderBy = "!owner.id"
+	ProjectOrderByOwner_Version       ProjectOrderBy = "owner.version"
+	ProjectOrderByOwner_VersionDesc   ProjectOrderBy = "!owner.version"
+	ProjectOrderByOwner_Cid           ProjectOrderBy = "owner.cid"
+	ProjectOrderByOwner_CidDesc       ProjectOrderBy = "!owner.cid"
+	ProjectOrderByOwner_Ctime         ProjectOrderBy = "owner.ctime"
+	ProjectOrderByOwner_CtimeDesc     ProjectOrderBy = "!owner.ctime"
+	ProjectOrderByOwner_Mid           ProjectOrderBy = "owner.mid"
+	ProjectOrderByOwner_MidDesc       ProjectOrderBy = "!owner.mid"
+	ProjectOrderByOwner_Mtime         ProjectOrderBy = "owner.mtime"
+	ProjectOrderByOwner_MtimeDesc     ProjectOrderBy = "!owner.mtime"
+	ProjectOrderByOwner_Username      ProjectOrderBy = "owner.username"
+	ProjectOrderByOwner_UsernameDesc  ProjectOrderBy = "!owner.username"
+	ProjectOrderByOwner_Name          ProjectOrderBy = "owner.name"
+	ProjectOrderByOwner_NameDesc      ProjectOrderBy = "!owner.name"
+	ProjectOrderByOwner_Role          ProjectOrderBy = "owner.role"
+	ProjectOrderByOwner_RoleDesc      ProjectOrderBy = "!owner.role"
+	ProjectOrderByOwner_Suspended     ProjectOrderBy = "owner.suspended"
+	ProjectOrderByOwner_SuspendedDesc ProjectOrderBy = "!owner.suspended"
 )
+
+// ProjectPart: the fields of a project that were asked for.
+type ProjectPart struct {
+	ID *int64 `json:"id,omitzero"`
+	// 1 at first, and one more with each update.
+	Version *int64 `json:"version,omitzero"`
+	// The user who created it.
+	Cid *int64 `json:"cid,omitzero"`
+	// When it was created.
+	Ctime *time.Time `json:"ctime,omitzero"`
+	// The user who changed it last.
+	Mid *int64 `json:"mid,omitzero"`
+	// When it was changed last.
+	Mtime   *time.Time `json:"mtime,omitzero"`
+	Name    *string    `json:"name,omitzero"`
+	OwnerID *int64     `json:"owner_id,omitzero"`
+	// There if it was included.
+	Owner jsontext.Value `json:"owner,omitzero"`
+	// There if it was included.
+	Tasks []Task `json:"tasks,omitzero"`
+}
 
 // ProjectUpdate is the schema ProjectUpdate.
 type ProjectUpdate struct {
@@ -558,7 +845,12 @@ type Task struct {
 	Due       *time.Time `json:"due"`
 	// At most 262144 bytes of JSON.
 	Meta map[string]any `json:"meta"`
+	// There if it was included.
+	Project jsontext.Value `json:"project,omitzero"`
 }
+
+// TaskAggregates is the schema TaskAggregates.
+type TaskAggregates = map[string]any
 
 // TaskCreate is the schema TaskCreate.
 type TaskCreate struct {
@@ -570,37 +862,92 @@ type TaskCreate struct {
 	Meta map[string]any `json:"meta,omitzero"`
 }
 
+// TaskField is the schema TaskField.
+type TaskField string
+
+// The values of TaskField.
+const (
+	TaskFieldID        TaskField = "id"
+	TaskFieldVersion   TaskField = "version"
+	TaskFieldCid       TaskField = "cid"
+	TaskFieldCtime     TaskField = "ctime"
+	TaskFieldMid       TaskField = "mid"
+	TaskFieldMtime     TaskField = "mtime"
+	TaskFieldProjectID TaskField = "project_id"
+	TaskFieldTitle     TaskField = "title"
+	TaskFieldDone      TaskField = "done"
+	TaskFieldDue       TaskField = "due"
+	TaskFieldMeta      TaskField = "meta"
+)
+
 // TaskFilterGroup is the schema TaskFilterGroup.
 type TaskFilterGroup struct {
-	ID        *IntegerCondition `json:"id,omitzero"`
-	Version   *IntegerCondition `json:"version,omitzero"`
-	Cid       *IntegerCondition `json:"cid,omitzero"`
-	Ctime     *TimeCondition    `json:"ctime,omitzero"`
-	Mid       *IntegerCondition `json:"mid,omitzero"`
-	Mtime     *TimeCondition    `json:"mtime,omitzero"`
-	ProjectID *IntegerCondition `json:"project_id,omitzero"`
-	Title     *StringCondition  `json:"title,omitzero"`
-	Done      *BooleanCondition `json:"done,omitzero"`
-	Due       *TimeCondition    `json:"due,omitzero"`
-	Meta      *JSONCondition    `json:"meta,omitzero"`
-	And       []TaskFilterGroup `json:"$and,omitzero"`
-	Or        []TaskFilterGroup `json:"$or,omitzero"`
-	Not       *TaskFilterGroup  `json:"$not,omitzero"`
+	ID              *IntegerCondition             `json:"id,omitzero"`
+	Version         *IntegerCondition             `json:"version,omitzero"`
+	Cid             *IntegerCondition             `json:"cid,omitzero"`
+	Ctime           *TimeCondition                `json:"ctime,omitzero"`
+	Mid             *IntegerCondition             `json:"mid,omitzero"`
+	Mtime           *TimeCondition                `json:"mtime,omitzero"`
+	ProjectID       *IntegerCondition             `json:"project_id,omitzero"`
+	Title           *StringCondition              `json:"title,omitzero"`
+	Done            *BooleanCondition             `json:"done,omitzero"`
+	Due             *TimeCondition                `json:"due,omitzero"`
+	Meta            *JSONCondition                `json:"meta,omitzero"`
+	Project         *ProjectFilterGroup           `json:"project,omitzero"`
+	Project_ID      *IntegerCondition             `json:"project.id,omitzero"`
+	Project_Version *IntegerCondition             `json:"project.version,omitzero"`
+	Project_Cid     *IntegerCondition             `json:"project.cid,omitzero"`
+	Project_Ctime   *TimeCondition                `json:"project.ctime,omitzero"`
+	Project_Mid     *IntegerCondition             `json:"project.mid,omitzero"`
+	Project_Mtime   *TimeCondition                `json:"project.mtime,omitzero"`
+	Project_Name    *StringCondition              `json:"project.name,omitzero"`
+	Project_OwnerID *IntegerCondition             `json:"project.owner_id,omitzero"`
+	Project_Owner   *UserFilterGroup              `json:"project.owner,omitzero"`
+	Project_Tasks   *TaskFilterGroupProject_Tasks `json:"project.tasks,omitzero"`
+	// Words to search for, as in a search engine.
+	Search *string           `json:"$search,omitzero"`
+	And    []TaskFilterGroup `json:"$and,omitzero"`
+	Or     []TaskFilterGroup `json:"$or,omitzero"`
+	Not    *TaskFilterGroup  `json:"$not,omitzero"`
 
 	// ByName has members of other names.
-	ByName map[string]JSONPathCondition `json:",embed"`
+	ByName map[string]any `json:",embed"`
+}
+
+// TaskFilterGroupProject_Tasks is a part of what it is named after.
+type TaskFilterGroupProject_Tasks struct {
+	Some  *TaskFilterGroup `json:"$some,omitzero"`
+	Every *TaskFilterGroup `json:"$every,omitzero"`
+	None  *TaskFilterGroup `json:"$none,omitzero"`
 }
 
 // TaskFilters: a group holds if all in it does, an array if one of its groups does; null holds for every row. At
 // most 8 levels and 200 conditions.
 type TaskFilters = []TaskFilterGroup
 
+// TaskGroupBy is the schema TaskGroupBy.
+type TaskGroupBy = any
+
+// TaskInclude is the schema TaskInclude.
+type TaskInclude struct {
+	Project *TaskIncludeProject `json:"project,omitzero"`
+}
+
+// TaskIncludeProject is a part of what it is named after.
+type TaskIncludeProject struct {
+	Fields  []ProjectField  `json:"fields,omitzero"`
+	Include *ProjectInclude `json:"include,omitzero"`
+}
+
 // TaskListOptions is the schema TaskListOptions.
 type TaskListOptions struct {
-	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
-	Offset   rpcclient.Opt[int64] `json:"offset,omitzero"`
-	OrderBys []TaskOrderBy        `json:"order_bys,omitzero"`
-	Total    rpcclient.Opt[bool]  `json:"total,omitzero"`
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]  `json:"offset,omitzero"`
+	OrderBys []TaskOrderBy         `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Fields   []TaskField           `json:"fields,omitzero"`
+	Include  *TaskInclude          `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]   `json:"total,omitzero"`
 }
 
 // TaskOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first descending.
@@ -608,26 +955,42 @@ type TaskOrderBy string
 
 // The values of TaskOrderBy.
 const (
-	TaskOrderByID            TaskOrderBy = "id"
-	TaskOrderByIDDesc        TaskOrderBy = "!id"
-	TaskOrderByVersion       TaskOrderBy = "version"
-	TaskOrderByVersionDesc   TaskOrderBy = "!version"
-	TaskOrderByCid           TaskOrderBy = "cid"
-	TaskOrderByCidDesc       TaskOrderBy = "!cid"
-	TaskOrderByCtime         TaskOrderBy = "ctime"
-	TaskOrderByCtimeDesc     TaskOrderBy = "!ctime"
-	TaskOrderByMid           TaskOrderBy = "mid"
-	TaskOrderByMidDesc       TaskOrderBy = "!mid"
-	TaskOrderByMtime         TaskOrderBy = "mtime"
-	TaskOrderByMtimeDesc     TaskOrderBy = "!mtime"
-	TaskOrderByProjectID     TaskOrderBy = "project_id"
-	TaskOrderByProjectIDDesc TaskOrderBy = "!project_id"
-	TaskOrderByTitle         TaskOrderBy = "title"
-	TaskOrderByTitleDesc     TaskOrderBy = "!title"
-	TaskOrderByDone          TaskOrderBy = "done"
-	TaskOrderByDoneDesc      TaskOrderBy = "!done"
-	TaskOrderByDue           TaskOrderBy = "due"
-	TaskOrderByDueDesc       TaskOrderBy = "!due"
+	TaskOrderByID                  TaskOrderBy = "id"
+	TaskOrderByIDDesc              TaskOrderBy = "!id"
+	TaskOrderByVersion             TaskOrderBy = "version"
+	TaskOrderByVersionDesc         TaskOrderBy = "!version"
+	TaskOrderByCid                 TaskOrderBy = "cid"
+	TaskOrderByCidDesc             TaskOrderBy = "!cid"
+	TaskOrderByCtime               TaskOrderBy = "ctime"
+	TaskOrderByCtimeDesc           TaskOrderBy = "!ctime"
+	TaskOrderByMid                 TaskOrderBy = "mid"
+	TaskOrderByMidDesc             TaskOrderBy = "!mid"
+	TaskOrderByMtime               TaskOrderBy = "mtime"
+	TaskOrderByMtimeDesc           TaskOrderBy = "!mtime"
+	TaskOrderByProjectID           TaskOrderBy = "project_id"
+	TaskOrderByProjectIDDesc       TaskOrderBy = "!project_id"
+	TaskOrderByTitle               TaskOrderBy = "title"
+	TaskOrderByTitleDesc           TaskOrderBy = "!title"
+	TaskOrderByDone                TaskOrderBy = "done"
+	TaskOrderByDoneDesc            TaskOrderBy = "!done"
+	TaskOrderByDue                 TaskOrderBy = "due"
+	TaskOrderByDueDesc             TaskOrderBy = "!due"
+	TaskOrderByProject_ID          TaskOrderBy = "project.id"
+	TaskOrderByProject_IDDesc      TaskOrderBy = "!project.id"
+	TaskOrderByProject_Version     TaskOrderBy = "project.version"
+	TaskOrderByProject_VersionDesc TaskOrderBy = "!project.version"
+	TaskOrderByProject_Cid         TaskOrderBy = "project.cid"
+	TaskOrderByProject_CidDesc     TaskOrderBy = "!project.cid"
+	TaskOrderByProject_Ctime       TaskOrderBy = "project.ctime"
+	TaskOrderByProject_CtimeDesc   TaskOrderBy = "!project.ctime"
+	TaskOrderByProject_Mid         TaskOrderBy = "project.mid"
+	TaskOrderByProject_MidDesc     TaskOrderBy = "!project.mid"
+	TaskOrderByProject_Mtime       TaskOrderBy = "project.mtime"
+	TaskOrderByProject_MtimeDesc   TaskOrderBy = "!project.mtime"
+	TaskOrderByProject_Name        TaskOrderBy = "project.name"
+	TaskOrderByProject_NameDesc    TaskOrderBy = "!project.name"
+	TaskOrderByProject_OwnerID     TaskOrderBy = "project.owner_id"
+	TaskOrderByProject_OwnerIDDesc TaskOrderBy = "!project.owner_id"
 )
 
 // TaskUpdate is the schema TaskUpdate.
@@ -664,40 +1027,91 @@ type User struct {
 	// The user who changed it last.
 	Mid int64 `json:"mid"`
 	// When it was changed last.
-	Mtime     time.Time `json:"mtime"`
-	Username  string    `json:"username"`
-	Name      string    `json:"name"`
-	Role      string    `json:"role"`
-	Suspended bool      `json:"suspended"`
+	Mtime    time.Time `json:"mtime"`
+	Username string    `json:"username"`
+	Name     string    `json:"name"`
+	Role     string    `json:"role"`
+	// For admins and above; absent for others.
+	Suspended *bool `json:"suspended,omitzero"`
+	// There if it was included.
+	Projects []Project `json:"projects,omitzero"`
 }
+
+// UserAggregates is the schema UserAggregates.
+type UserAggregates = map[string]any
+
+// UserField is the schema UserField.
+type UserField string
+
+// The values of UserField.
+const (
+	UserFieldID        UserField = "id"
+	UserFieldVersion   UserField = "version"
+	UserFieldCid       UserField = "cid"
+	UserFieldCtime     UserField = "ctime"
+	UserFieldMid       UserField = "mid"
+	UserFieldMtime     UserField = "mtime"
+	UserFieldUsername  UserField = "username"
+	UserFieldName      UserField = "name"
+	UserFieldRole      UserField = "role"
+	UserFieldSuspended UserField = "suspended"
+)
 
 // UserFilterGroup is the schema UserFilterGroup.
 type UserFilterGroup struct {
-	ID        *IntegerCondition `json:"id,omitzero"`
-	Version   *IntegerCondition `json:"version,omitzero"`
-	Cid       *IntegerCondition `json:"cid,omitzero"`
-	Ctime     *TimeCondition    `json:"ctime,omitzero"`
-	Mid       *IntegerCondition `json:"mid,omitzero"`
-	Mtime     *TimeCondition    `json:"mtime,omitzero"`
-	Username  *StringCondition  `json:"username,omitzero"`
-	Name      *StringCondition  `json:"name,omitzero"`
-	Role      *StringCondition  `json:"role,omitzero"`
-	Suspended *BooleanCondition `json:"suspended,omitzero"`
-	And       []UserFilterGroup `json:"$and,omitzero"`
-	Or        []UserFilterGroup `json:"$or,omitzero"`
-	Not       *UserFilterGroup  `json:"$not,omitzero"`
+	ID        *IntegerCondition        `json:"id,omitzero"`
+	Version   *IntegerCondition        `json:"version,omitzero"`
+	Cid       *IntegerCondition        `json:"cid,omitzero"`
+	Ctime     *TimeCondition           `json:"ctime,omitzero"`
+	Mid       *IntegerCondition        `json:"mid,omitzero"`
+	Mtime     *TimeCondition           `json:"mtime,omitzero"`
+	Username  *StringCondition         `json:"username,omitzero"`
+	Name      *StringCondition         `json:"name,omitzero"`
+	Role      *StringCondition         `json:"role,omitzero"`
+	Suspended *BooleanCondition        `json:"suspended,omitzero"`
+	Projects  *UserFilterGroupProjects `json:"projects,omitzero"`
+	And       []UserFilterGroup        `json:"$and,omitzero"`
+	Or        []UserFilterGroup        `json:"$or,omitzero"`
+	Not       *UserFilterGroup         `json:"$not,omitzero"`
+}
+
+// UserFilterGroupProjects is a part of what it is named after.
+type UserFilterGroupProjects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
 }
 
 // UserFilters: a group holds if all in it does, an array if one of its groups does; null holds for every row. At
 // most 8 levels and 200 conditions.
 type UserFilters = []UserFilterGroup
 
+// UserGroupBy is the schema UserGroupBy.
+type UserGroupBy = any
+
+// UserInclude is the schema UserInclude.
+type UserInclude struct {
+	Projects *UserIncludeProjects `json:"projects,omitzero"`
+}
+
+// UserIncludeProjects is a part of what it is named after.
+type UserIncludeProjects struct {
+	Fields   []ProjectField   `json:"fields,omitzero"`
+	Include  *ProjectInclude  `json:"include,omitzero"`
+	Filters  ProjectFilters   `json:"filters,omitzero"`
+	OrderBys []ProjectOrderBy `json:"order_bys,omitzero"`
+	Limit    *int64           `json:"limit,omitzero"`
+}
+
 // UserListOptions is the schema UserListOptions.
 type UserListOptions struct {
-	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
-	Offset   rpcclient.Opt[int64] `json:"offset,omitzero"`
-	OrderBys []UserOrderBy        `json:"order_bys,omitzero"`
-	Total    rpcclient.Opt[bool]  `json:"total,omitzero"`
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]  `json:"offset,omitzero"`
+	OrderBys []UserOrderBy         `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Fields   []UserField           `json:"fields,omitzero"`
+	Include  *UserInclude          `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]   `json:"total,omitzero"`
 }
 
 // UserOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first descending.
@@ -726,3 +1140,25 @@ const (
 	UserOrderBySuspended     UserOrderBy = "suspended"
 	UserOrderBySuspendedDesc UserOrderBy = "!suspended"
 )
+
+// UserPart: the fields of a user that were asked for.
+type UserPart struct {
+	ID *int64 `json:"id,omitzero"`
+	// 1 at first, and one more with each update.
+	Version *int64 `json:"version,omitzero"`
+	// The user who created it.
+	Cid *int64 `json:"cid,omitzero"`
+	// When it was created.
+	Ctime *time.Time `json:"ctime,omitzero"`
+	// The user who changed it last.
+	Mid *int64 `json:"mid,omitzero"`
+	// When it was changed last.
+	Mtime    *time.Time `json:"mtime,omitzero"`
+	Username *string    `json:"username,omitzero"`
+	Name     *string    `json:"name,omitzero"`
+	Role     *string    `json:"role,omitzero"`
+	// For admins and above; absent for others.
+	Suspended *bool `json:"suspended,omitzero"`
+	// There if it was included.
+	Projects []Project `json:"projects,omitzero"`
+}

@@ -4,6 +4,69 @@ import { Client, type Calls, type Options } from "./client.js";
 
 /** The methods by name: the params that they take, and their results. */
 export interface Methods {
+  /**
+   * Count, add up and compare projects, by groups. A member of the data has the names of `group_by` and
+   * the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the
+   * least and the most are values of the field or null. `more` tells whether there are more groups than
+   * the limit.
+   */
+  aggregate_projects: {
+    params: {
+      filters?: ProjectFilters;
+      group_by?: ProjectGroupBy[] | null;
+      aggregates: ProjectAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
+   * Count, add up and compare tasks, by groups. A member of the data has the names of `group_by` and the
+   * aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the
+   * least and the most are values of the field or null. `more` tells whether there are more groups than
+   * the limit.
+   */
+  aggregate_tasks: {
+    params: {
+      filters?: TaskFilters;
+      group_by?: TaskGroupBy[] | null;
+      aggregates: TaskAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
+   * Count, add up and compare users, by groups. A member of the data has the names of `group_by` and the
+   * aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the
+   * least and the most are values of the field or null. `more` tells whether there are more groups than
+   * the limit.
+   */
+  aggregate_users: {
+    params: {
+      filters?: UserFilters;
+      group_by?: UserGroupBy[] | null;
+      aggregates: UserAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
   /** Change one's own password. It ends all sessions of the user, in every tenant. */
   change_password: {
     params: { pwd: string; new_pwd: string };
@@ -17,6 +80,11 @@ export interface Methods {
   /** Count the tasks that the filters choose */
   count_tasks: {
     params: { filters?: TaskFilters };
+    result: { data: { count: number } };
+  };
+  /** Count the users that the filters choose */
+  count_users: {
+    params: { filters?: UserFilters };
     result: { data: { count: number } };
   };
   /** Create an API key. The answer has the key itself in `key`: the only time that it is shown. */
@@ -75,9 +143,12 @@ export interface Methods {
     params: { id: number; version?: number | null };
     result: { data: Project };
   };
-  /** Delete projects. At most 1,000 of them, all or nothing. The answer has them as they were. */
+  /**
+   * Delete projects. Those with the ids, or those that the filters choose: one of the two is given. At
+   * most 1,000 of them, all or nothing. The answer has them as they were.
+   */
   delete_projects: {
-    params: { ids: number[] };
+    params: { ids?: number[] | null; filters?: ProjectFilterGroup | ProjectFilterGroup[] };
     result: { data: Project[] };
   };
   /** Delete the task with an id. The answer has it as it was. A `version` is as in update_task. */
@@ -85,24 +156,27 @@ export interface Methods {
     params: { id: number; version?: number | null };
     result: { data: Task };
   };
-  /** Delete tasks. At most 1,000 of them, all or nothing. The answer has them as they were. */
+  /**
+   * Delete tasks. Those with the ids, or those that the filters choose: one of the two is given. At most
+   * 1,000 of them, all or nothing. The answer has them as they were.
+   */
   delete_tasks: {
-    params: { ids: number[] };
+    params: { ids?: number[] | null; filters?: TaskFilterGroup | TaskFilterGroup[] };
     result: { data: Task[] };
   };
   /** Get the project with an id */
   get_project: {
-    params: { id: number };
+    params: { id: number; fields?: ProjectField[] | null; include?: ProjectInclude | null };
     result: { data: Project };
   };
   /** Get the task with an id */
   get_task: {
-    params: { id: number };
+    params: { id: number; fields?: TaskField[] | null; include?: TaskInclude | null };
     result: { data: Task };
   };
   /** Get the user with an id */
   get_user: {
-    params: { id: number };
+    params: { id: number; fields?: UserField[] | null; include?: UserInclude | null };
     result: { data: User };
   };
   /**
@@ -168,6 +242,11 @@ export interface Methods {
     params: { id: number; data: ProjectUpdate; version?: number | null };
     result: { data: Project };
   };
+  /** Update all projects that the filters choose. At most 1,000 of them, all or nothing. */
+  update_projects: {
+    params: { filters: ProjectFilterGroup | ProjectFilterGroup[]; data: ProjectUpdate };
+    result: { data: Project[] };
+  };
   /**
    * Update the task with an id. Fields that are left out stay as they are, and null in a field that can
    * be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
@@ -177,13 +256,46 @@ export interface Methods {
     params: { id: number; data: TaskUpdate; version?: number | null };
     result: { data: Task };
   };
+  /** Update all tasks that the filters choose. At most 1,000 of them, all or nothing. */
+  update_tasks: {
+    params: { filters: TaskFilterGroup | TaskFilterGroup[]; data: TaskUpdate };
+    result: { data: Task[] };
+  };
+  /**
+   * Create a project, or update the one that is there. A row with the same values in the fields `on` is
+   * updated with the data, else a new one is created.
+   */
+  upsert_project: {
+    params: {
+      data: ProjectCreate;
+      /** The fields by which a row is the same: those of a unique key. */
+      on: "name"[];
+    };
+    result: { data: Project };
+  };
+  /**
+   * Create a task, or update the one that is there. A row with the same values in the fields `on` is
+   * updated with the data, else a new one is created.
+   */
+  upsert_task: {
+    params: {
+      data: TaskCreate;
+      /** There is no unique key to name. */
+      on: unknown[];
+    };
+    result: { data: Task };
+  };
 }
 
 /** What only reads may be called again when an answer is lost. */
 const access: Record<keyof Methods, "read" | "write"> = {
+  aggregate_projects: "read",
+  aggregate_tasks: "read",
+  aggregate_users: "read",
   change_password: "write",
   count_projects: "read",
   count_tasks: "read",
+  count_users: "read",
   create_api_key: "write",
   create_project: "write",
   create_projects: "write",
@@ -205,7 +317,11 @@ const access: Record<keyof Methods, "read" | "write"> = {
   "rpc.discover": "read",
   suspend_user: "write",
   update_project: "write",
+  update_projects: "write",
   update_task: "write",
+  update_tasks: "write",
+  upsert_project: "write",
+  upsert_task: "write",
 };
 
 /** A client of Rowcall 0.1.0: it has a method for each of the server's. */
@@ -244,6 +360,8 @@ export interface ApiKeyCreate {
   expires_at?: string | null;
 }
 
+export type ApiKeyField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "user_id" | "name" | "scopes" | "expires_at" | "last_used_at";
+
 export interface ApiKeyFilterGroup {
   id?: IntegerCondition;
   version?: IntegerCondition;
@@ -268,10 +386,15 @@ export interface ApiKeyFilterGroup {
  */
 export type ApiKeyFilters = ApiKeyFilterGroup | ApiKeyFilterGroup[] | null;
 
+export type ApiKeyInclude = unknown[] | Record<string, never>;
+
 export interface ApiKeyListOptions {
   limit?: number | null;
   offset?: number | null;
   order_bys?: ApiKeyOrderBy | ApiKeyOrderBy[] | null;
+  cursor?: string | null;
+  fields?: ApiKeyField[] | null;
+  include?: ApiKeyInclude | null;
   total?: boolean | null;
 }
 
@@ -309,6 +432,17 @@ export type BooleanCondition =
       $null?: boolean;
     };
 
+/** What a filter asks of a field: a value, null, or an object of operators. */
+export type Condition = string | number | boolean | null | { [name: `$${string}`]: unknown };
+
+/** Conditions on the aliases of aggregates and the names of groups. */
+export interface HavingGroup {
+  $and?: HavingGroup[];
+  $or?: HavingGroup[];
+  $not?: HavingGroup;
+  [name: string]: unknown;
+}
+
 export type IntegerCondition =
   | number
   | null
@@ -329,13 +463,22 @@ export type JsonCondition =
   | number
   | boolean
   | null
-  | { $eq?: unknown; $in?: unknown[]; $not?: unknown; $notIn?: unknown[]; $null?: boolean };
+  | {
+      $eq?: unknown;
+      $has?: string;
+      $in?: unknown[];
+      $not?: unknown;
+      $notHas?: string;
+      $notIn?: unknown[];
+      $null?: boolean;
+    };
 
 /** What a filter asks of the value at a path into JSON, by the type of the operand. */
 export type JsonPathCondition =
+  | string
   | number
   | boolean
-  | string
+  | unknown[]
   | null
   | {
       $contains?: string;
@@ -349,14 +492,15 @@ export type JsonPathCondition =
       $endsWithAny?: string[];
       $endsWithAnyCi?: string[];
       $endsWithCi?: string;
-      $eq?: number | boolean | string | null;
-      $gt?: number | string;
-      $gte?: number | string;
+      $eq?: unknown;
+      $gt?: string | number;
+      $gte?: string | number;
+      $has?: string;
       $ilike?: string;
-      $in?: (number | boolean | string | null)[];
-      $lt?: number | string;
-      $lte?: number | string;
-      $not?: number | boolean | string | null;
+      $in?: unknown[];
+      $lt?: string | number;
+      $lte?: string | number;
+      $not?: unknown;
       $notContains?: string;
       $notContainsAll?: string[];
       $notContainsAllCi?: string[];
@@ -368,8 +512,9 @@ export type JsonPathCondition =
       $notEndsWithAny?: string[];
       $notEndsWithAnyCi?: string[];
       $notEndsWithCi?: string;
+      $notHas?: string;
       $notIlike?: string;
-      $notIn?: (number | boolean | string | null)[];
+      $notIn?: unknown[];
       $notStartsWith?: string;
       $notStartsWithAny?: string[];
       $notStartsWithAnyCi?: string[];
@@ -395,12 +540,113 @@ export interface Project {
   mtime: string;
   name: string;
   owner_id: number;
+  /** There if it was included. */
+  owner?: User | UserPart | null;
+  /** There if it was included. */
+  tasks?: Task[];
 }
+
+export type ProjectAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg: "id" | "version" | "cid" | "mid" | "owner_id" | "owner.id" | "owner.version" | "owner.cid" | "owner.mid";
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "name"
+              | "owner_id"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role"
+              | "owner.suspended";
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "name"
+              | "owner_id"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role"
+              | "owner.suspended";
+          }
+        | {
+            max:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "name"
+              | "owner_id"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role";
+          }
+        | {
+            min:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "name"
+              | "owner_id"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role";
+          }
+        | {
+            sum: "id" | "version" | "cid" | "mid" | "owner_id" | "owner.id" | "owner.version" | "owner.cid" | "owner.mid";
+          };
+    }
+  | null;
 
 export interface ProjectCreate {
   name: string;
   owner_id?: number;
 }
+
+export type ProjectField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "name" | "owner_id";
 
 export interface ProjectFilterGroup {
   id?: IntegerCondition;
@@ -411,6 +657,19 @@ export interface ProjectFilterGroup {
   mtime?: TimeCondition;
   name?: StringCondition;
   owner_id?: IntegerCondition;
+  owner?: UserFilterGroup | null;
+  tasks?: { $some?: TaskFilterGroup; $every?: TaskFilterGroup; $none?: TaskFilterGroup };
+  "owner.id"?: IntegerCondition;
+  "owner.version"?: IntegerCondition;
+  "owner.cid"?: IntegerCondition;
+  "owner.ctime"?: TimeCondition;
+  "owner.mid"?: IntegerCondition;
+  "owner.mtime"?: TimeCondition;
+  "owner.username"?: StringCondition;
+  "owner.name"?: StringCondition;
+  "owner.role"?: StringCondition;
+  "owner.suspended"?: BooleanCondition;
+  "owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
   $and?: ProjectFilterGroup[];
   $or?: ProjectFilterGroup[];
   $not?: ProjectFilterGroup;
@@ -422,10 +681,86 @@ export interface ProjectFilterGroup {
  */
 export type ProjectFilters = ProjectFilterGroup | ProjectFilterGroup[] | null;
 
+export type ProjectGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "name"
+  | "owner_id"
+  | "owner.id"
+  | "owner.version"
+  | "owner.cid"
+  | "owner.ctime"
+  | "owner.mid"
+  | "owner.mtime"
+  | "owner.username"
+  | "owner.name"
+  | "owner.role"
+  | "owner.suspended"
+  | {
+      [name: string]:
+        | {
+            day: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type ProjectInclude =
+  | ("owner" | "tasks")[]
+  | {
+      owner?: { fields?: UserField[] | null; include?: UserInclude | null } | null;
+      tasks?:
+        | {
+            fields?: TaskField[] | null;
+            include?: TaskInclude | null;
+            filters?: TaskFilters;
+            order_bys?: TaskOrderBy | TaskOrderBy[] | null;
+            limit?: number;
+          }
+        | null;
+    };
+
 export interface ProjectListOptions {
   limit?: number | null;
   offset?: number | null;
   order_bys?: ProjectOrderBy | ProjectOrderBy[] | null;
+  cursor?: string | null;
+  fields?: ProjectField[] | null;
+  include?: ProjectInclude | null;
   total?: boolean | null;
 }
 
@@ -446,7 +781,48 @@ export type ProjectOrderBy =
   | "name"
   | "!name"
   | "owner_id"
-  | "!owner_id";
+  | "!owner_id"
+  | "owner.id"
+  | "!owner.id"
+  | "owner.version"
+  | "!owner.version"
+  | "owner.cid"
+  | "!owner.cid"
+  | "owner.ctime"
+  | "!owner.ctime"
+  | "owner.mid"
+  | "!owner.mid"
+  | "owner.mtime"
+  | "!owner.mtime"
+  | "owner.username"
+  | "!owner.username"
+  | "owner.name"
+  | "!owner.name"
+  | "owner.role"
+  | "!owner.role"
+  | "owner.suspended"
+  | "!owner.suspended";
+
+/** The fields of a project that were asked for. */
+export interface ProjectPart {
+  id?: number;
+  /** 1 at first, and one more with each update. */
+  version?: number;
+  /** The user who created it. */
+  cid?: number;
+  /** When it was created. */
+  ctime?: string;
+  /** The user who changed it last. */
+  mid?: number;
+  /** When it was changed last. */
+  mtime?: string;
+  name?: string;
+  owner_id?: number;
+  /** There if it was included. */
+  owner?: User | UserPart | null;
+  /** There if it was included. */
+  tasks?: Task[];
+}
 
 export interface ProjectUpdate {
   name?: string;
@@ -518,7 +894,124 @@ export interface Task {
   due: string | null;
   /** At most 262144 bytes of JSON. */
   meta: Record<string, unknown>;
+  /** There if it was included. */
+  project?: Project | ProjectPart | null;
 }
+
+export type TaskAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg:
+              | "id"
+              | "version"
+              | "cid"
+              | "mid"
+              | "project_id"
+              | "project.id"
+              | "project.version"
+              | "project.cid"
+              | "project.mid"
+              | "project.owner_id";
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "project_id"
+              | "title"
+              | "done"
+              | "due"
+              | "project.id"
+              | "project.version"
+              | "project.cid"
+              | "project.ctime"
+              | "project.mid"
+              | "project.mtime"
+              | "project.name"
+              | "project.owner_id";
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "project_id"
+              | "title"
+              | "done"
+              | "due"
+              | "project.id"
+              | "project.version"
+              | "project.cid"
+              | "project.ctime"
+              | "project.mid"
+              | "project.mtime"
+              | "project.name"
+              | "project.owner_id";
+          }
+        | {
+            max:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "project_id"
+              | "title"
+              | "due"
+              | "project.id"
+              | "project.version"
+              | "project.cid"
+              | "project.ctime"
+              | "project.mid"
+              | "project.mtime"
+              | "project.name"
+              | "project.owner_id";
+          }
+        | {
+            min:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "project_id"
+              | "title"
+              | "due"
+              | "project.id"
+              | "project.version"
+              | "project.cid"
+              | "project.ctime"
+              | "project.mid"
+              | "project.mtime"
+              | "project.name"
+              | "project.owner_id";
+          }
+        | {
+            sum:
+              | "id"
+              | "version"
+              | "cid"
+              | "mid"
+              | "project_id"
+              | "project.id"
+              | "project.version"
+              | "project.cid"
+              | "project.mid"
+              | "project.owner_id";
+          };
+    }
+  | null;
 
 export interface TaskCreate {
   project_id: number;
@@ -528,6 +1021,8 @@ export interface TaskCreate {
   /** At most 262144 bytes of JSON. */
   meta?: Record<string, unknown>;
 }
+
+export type TaskField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "project_id" | "title" | "done" | "due" | "meta";
 
 export interface TaskFilterGroup {
   id?: IntegerCondition;
@@ -541,10 +1036,24 @@ export interface TaskFilterGroup {
   done?: BooleanCondition;
   due?: TimeCondition;
   meta?: JsonCondition;
+  project?: ProjectFilterGroup | null;
+  "project.id"?: IntegerCondition;
+  "project.version"?: IntegerCondition;
+  "project.cid"?: IntegerCondition;
+  "project.ctime"?: TimeCondition;
+  "project.mid"?: IntegerCondition;
+  "project.mtime"?: TimeCondition;
+  "project.name"?: StringCondition;
+  "project.owner_id"?: IntegerCondition;
+  "project.owner"?: UserFilterGroup | null;
+  "project.tasks"?: { $some?: TaskFilterGroup; $every?: TaskFilterGroup; $none?: TaskFilterGroup };
+  /** Words to search for, as in a search engine. */
+  $search?: string;
   $and?: TaskFilterGroup[];
   $or?: TaskFilterGroup[];
   $not?: TaskFilterGroup;
   [name: `meta.${string}`]: JsonPathCondition | undefined;
+  [name: `project.owner.${string}`]: unknown;
 }
 
 /**
@@ -553,10 +1062,73 @@ export interface TaskFilterGroup {
  */
 export type TaskFilters = TaskFilterGroup | TaskFilterGroup[] | null;
 
+export type TaskGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "project_id"
+  | "title"
+  | "done"
+  | "due"
+  | "project.id"
+  | "project.version"
+  | "project.cid"
+  | "project.ctime"
+  | "project.mid"
+  | "project.mtime"
+  | "project.name"
+  | "project.owner_id"
+  | {
+      [name: string]:
+        | {
+            day: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type TaskInclude = "project"[] | { project?: { fields?: ProjectField[] | null; include?: ProjectInclude | null } | null };
+
 export interface TaskListOptions {
   limit?: number | null;
   offset?: number | null;
   order_bys?: TaskOrderBy | TaskOrderBy[] | null;
+  cursor?: string | null;
+  fields?: TaskField[] | null;
+  include?: TaskInclude | null;
   total?: boolean | null;
 }
 
@@ -581,7 +1153,25 @@ export type TaskOrderBy =
   | "done"
   | "!done"
   | "due"
-  | "!due";
+  | "!due"
+  | "project.id"
+  | "!project.id"
+  | "project.version"
+  | "!project.version"
+  | "project.cid"
+  | "!project.cid"
+  | "project.ctime"
+  | "!project.ctime"
+  | "project.mid"
+  | "!project.mid"
+  | "project.mtime"
+  | "!project.mtime"
+  | "project.name"
+  | "!project.name"
+  | "project.owner_id"
+  | "!project.owner_id"
+  | `project.owner.${string}`
+  | `!project.owner.${string}`;
 
 export interface TaskUpdate {
   title?: string;
@@ -621,8 +1211,30 @@ export interface User {
   username: string;
   name: string;
   role: "member" | "admin" | "owner";
-  suspended: boolean;
+  /** For admins and above; absent for others. */
+  suspended?: boolean;
+  /** There if it was included. */
+  projects?: Project[];
 }
+
+export type UserAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | { avg: "id" | "version" | "cid" | "mid" }
+        | {
+            count: "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "username" | "name" | "role" | "suspended";
+          }
+        | {
+            count_distinct: "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "username" | "name" | "role" | "suspended";
+          }
+        | { max: "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "username" | "name" | "role" }
+        | { min: "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "username" | "name" | "role" }
+        | { sum: "id" | "version" | "cid" | "mid" };
+    }
+  | null;
+
+export type UserField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "username" | "name" | "role" | "suspended";
 
 export interface UserFilterGroup {
   id?: IntegerCondition;
@@ -635,6 +1247,7 @@ export interface UserFilterGroup {
   name?: StringCondition;
   role?: StringCondition;
   suspended?: BooleanCondition;
+  projects?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
   $and?: UserFilterGroup[];
   $or?: UserFilterGroup[];
   $not?: UserFilterGroup;
@@ -646,10 +1259,77 @@ export interface UserFilterGroup {
  */
 export type UserFilters = UserFilterGroup | UserFilterGroup[] | null;
 
+export type UserGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "username"
+  | "name"
+  | "role"
+  | "suspended"
+  | {
+      [name: string]:
+        | {
+            day: "ctime" | "mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour: "ctime" | "mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute: "ctime" | "mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month: "ctime" | "mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter: "ctime" | "mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week: "ctime" | "mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year: "ctime" | "mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type UserInclude =
+  | "projects"[]
+  | {
+      projects?:
+        | {
+            fields?: ProjectField[] | null;
+            include?: ProjectInclude | null;
+            filters?: ProjectFilters;
+            order_bys?: ProjectOrderBy | ProjectOrderBy[] | null;
+            limit?: number;
+          }
+        | null;
+    };
+
 export interface UserListOptions {
   limit?: number | null;
   offset?: number | null;
   order_bys?: UserOrderBy | UserOrderBy[] | null;
+  cursor?: string | null;
+  fields?: UserField[] | null;
+  include?: UserInclude | null;
   total?: boolean | null;
 }
 
@@ -675,3 +1355,25 @@ export type UserOrderBy =
   | "!role"
   | "suspended"
   | "!suspended";
+
+/** The fields of a user that were asked for. */
+export interface UserPart {
+  id?: number;
+  /** 1 at first, and one more with each update. */
+  version?: number;
+  /** The user who created it. */
+  cid?: number;
+  /** When it was created. */
+  ctime?: string;
+  /** The user who changed it last. */
+  mid?: number;
+  /** When it was changed last. */
+  mtime?: string;
+  username?: string;
+  name?: string;
+  role?: "member" | "admin" | "owner";
+  /** For admins and above; absent for others. */
+  suspended?: boolean;
+  /** There if it was included. */
+  projects?: Project[];
+}
