@@ -143,7 +143,10 @@ func parse(text []byte) (*document, error) {
 // wholeRow makes the choice between X and XPart X. A part is a row of which the caller has chosen the fields, so what is in it
 // does not depend on the method alone.
 func (s *schema) wholeRow() {
-	if len(s.AnyOf) == 2 && s.AnyOf[0].Ref != "" && s.AnyOf[1].Ref == s.AnyOf[0].Ref+"Part" {
+	s.AnyOf = slices.DeleteFunc(slices.Clone(s.AnyOf), func(part *schema) bool {
+		return slices.ContainsFunc(s.AnyOf, func(whole *schema) bool { return whole.Ref != "" && part.Ref == whole.Ref+"Part" })
+	})
+	if len(s.AnyOf) == 1 && s.AnyOf[0].Ref != "" {
 		s.Ref, s.AnyOf = s.AnyOf[0].Ref, nil
 	}
 }

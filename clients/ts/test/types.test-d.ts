@@ -10,6 +10,8 @@ export async function filters() {
   await rc.list_tasks();
   await rc.list_tasks({ filters: { title: { $contains: "x" }, done: false, due: null, "meta.color": "red" }, list_options: { order_bys: "!title" } });
   await rc.list_tasks({ filters: [{ project_id: { $in: [1, 2] } }, { $not: { title: { $startsWithAny: ["a"] } } }] });
+  await rc.list_tasks({ filters: [{ "project.name": { $ilike: "x" } }, { project: { name: "x", tasks: { $none: { done: true } } } }, { project: null }] });
+  await rc.list_projects({ filters: { tasks: { $some: { title: "x" } } }, list_options: { order_bys: ["!owner.name", "name"] } });
   // @ts-expect-error a misspelt field
   await rc.list_tasks({ filters: { titel: { $contains: "x" } } });
   // @ts-expect-error a misspelt operator
@@ -18,6 +20,14 @@ export async function filters() {
   await rc.list_tasks({ filters: { project_id: { $contains: "x" } } });
   // @ts-expect-error a value of another type
   await rc.list_tasks({ filters: { done: "yes" } });
+  // @ts-expect-error a misspelt field of a reference
+  await rc.list_tasks({ filters: { "project.nam": "x" } });
+  // @ts-expect-error the same in a group
+  await rc.list_projects({ filters: { tasks: { $some: { titel: "x" } } } });
+  // @ts-expect-error a quantifier that there is not
+  await rc.list_projects({ filters: { tasks: { $any: { title: "x" } } } });
+  // @ts-expect-error an order by a misspelt field of a reference
+  await rc.list_tasks({ list_options: { order_bys: "project.nam" } });
   // @ts-expect-error a path into what is no JSON
   await rc.list_tasks({ filters: { "title.x": "x" } });
   // @ts-expect-error a misspelt field in a group of an array
@@ -54,6 +64,26 @@ export async function results() {
   for await (const row of rc.rows("list_tasks", { filters: { done: false } })) expect<Equal<typeof row, Task>>();
   // @ts-expect-error there are no pages of it
   rc.rows("get_task", { id: 1 });
+}
+
+export async function selections() {
+  const { data } = await rc.list_tasks({ list_options: { fields: ["title"], include: { project: { fields: ["name"] } } } });
+  expect<Equal<(typeof data)[0]["title"], string>>();
+  data[0]?.project?.name.toUpperCase();
+  // @ts-expect-error a field that was not asked for
+  data[0]?.done;
+  await rc.get_project({ id: 1, include: ["owner", "tasks"] });
+  // @ts-expect-error a reference that there is not
+  await rc.get_project({ id: 1, include: ["owners"] });
+  // @ts-expect-error a misspelt field of what is included
+  await rc.get_project({ id: 1, include: { tasks: { fields: ["titel"] } } });
+  const groups = await rc.aggregate_tasks({ group_by: ["done", { day: { day: "ctime" } }], aggregates: { n: "count", last: { max: "due" } } });
+  groups.data[0]?.["n"];
+  // @ts-expect-error a sum of what is no number
+  await rc.aggregate_tasks({ aggregates: { n: { sum: "title" } } });
+  await rc.upsert_project({ data: { name: "x" }, on: ["name"] });
+  // @ts-expect-error a field that is no key
+  await rc.upsert_project({ data: { name: "x" }, on: ["owner_id"] });
 }
 
 type Row = { id: number; title: string; owner?: { name: string } };

@@ -91,6 +91,7 @@ type Book struct {
 type Author struct {
 	Name  string `json:"name"`
 	Books []Book `json:"books,omitzero"`
+	Best  *Book  `json:"best,omitzero"`
 }
 
 // BookUpdate is the schema BookUpdate.

@@ -81,6 +81,7 @@ export interface Book {
 export interface Author {
   name: string;
   books?: Book[];
+  best?: Book | null;
 }
 
 export interface BookUpdate {
