@@ -600,7 +600,7 @@ type Project struct {
 	Name    string    `json:"name"`
 	OwnerID int64     `json:"owner_id"`
 	// There if it was included.
-	Owner jsontext.Value `json:"owner,omitzero"`
+	Owner *User `json:"owner,omitzero"`
 	// There if it was included.
 	Tasks []Task `json:"tasks,omitzero"`
 }
@@ -754,27 +754,6 @@ const (
 	ProjectOrderByOwner_SuspendedDesc ProjectOrderBy = "!owner.suspended"
 )
 
-// ProjectPart: the fields of a project that were asked for.
-type ProjectPart struct {
-	ID *int64 `json:"id,omitzero"`
-	// 1 at first, and one more with each update.
-	Version *int64 `json:"version,omitzero"`
-	// The user who created it.
-	Cid *int64 `json:"cid,omitzero"`
-	// When it was created.
-	Ctime *time.Time `json:"ctime,omitzero"`
-	// The user who changed it last.
-	Mid *int64 `json:"mid,omitzero"`
-	// When it was changed last.
-	Mtime   *time.Time `json:"mtime,omitzero"`
-	Name    *string    `json:"name,omitzero"`
-	OwnerID *int64     `json:"owner_id,omitzero"`
-	// There if it was included.
-	Owner jsontext.Value `json:"owner,omitzero"`
-	// There if it was included.
-	Tasks []Task `json:"tasks,omitzero"`
-}
-
 // ProjectUpdate is the schema ProjectUpdate.
 type ProjectUpdate struct {
 	Name    *string `json:"name,omitzero"`
@@ -846,7 +825,7 @@ type Task struct {
 	// At most 262144 bytes of JSON.
 	Meta map[string]any `json:"meta"`
 	// There if it was included.
-	Project jsontext.Value `json:"project,omitzero"`
+	Project *Project `json:"project,omitzero"`
 }
 
 // TaskAggregates is the schema TaskAggregates.
@@ -1140,25 +1119,3 @@ const (
 	UserOrderBySuspended     UserOrderBy = "suspended"
 	UserOrderBySuspendedDesc UserOrderBy = "!suspended"
 )
-
-// UserPart: the fields of a user that were asked for.
-type UserPart struct {
-	ID *int64 `json:"id,omitzero"`
-	// 1 at first, and one more with each update.
-	Version *int64 `json:"version,omitzero"`
-	// The user who created it.
-	Cid *int64 `json:"cid,omitzero"`
-	// When it was created.
-	Ctime *time.Time `json:"ctime,omitzero"`
-	// The user who changed it last.
-	Mid *int64 `json:"mid,omitzero"`
-	// When it was changed last.
-	Mtime    *time.Time `json:"mtime,omitzero"`
-	Username *string    `json:"username,omitzero"`
-	Name     *string    `json:"name,omitzero"`
-	Role     *string    `json:"role,omitzero"`
-	// For admins and above; absent for others.
-	Suspended *bool `json:"suspended,omitzero"`
-	// There if it was included.
-	Projects []Project `json:"projects,omitzero"`
-}

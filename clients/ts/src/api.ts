@@ -541,7 +541,7 @@ export interface Project {
   name: string;
   owner_id: number;
   /** There if it was included. */
-  owner?: User | UserPart | null;
+  owner?: User | null;
   /** There if it was included. */
   tasks?: Task[];
 }
@@ -803,27 +803,6 @@ export type ProjectOrderBy =
   | "owner.suspended"
   | "!owner.suspended";
 
-/** The fields of a project that were asked for. */
-export interface ProjectPart {
-  id?: number;
-  /** 1 at first, and one more with each update. */
-  version?: number;
-  /** The user who created it. */
-  cid?: number;
-  /** When it was created. */
-  ctime?: string;
-  /** The user who changed it last. */
-  mid?: number;
-  /** When it was changed last. */
-  mtime?: string;
-  name?: string;
-  owner_id?: number;
-  /** There if it was included. */
-  owner?: User | UserPart | null;
-  /** There if it was included. */
-  tasks?: Task[];
-}
-
 export interface ProjectUpdate {
   name?: string;
   owner_id?: number;
@@ -895,7 +874,7 @@ export interface Task {
   /** At most 262144 bytes of JSON. */
   meta: Record<string, unknown>;
   /** There if it was included. */
-  project?: Project | ProjectPart | null;
+  project?: Project | null;
 }
 
 export type TaskAggregates =
@@ -1355,25 +1334,3 @@ export type UserOrderBy =
   | "!role"
   | "suspended"
   | "!suspended";
-
-/** The fields of a user that were asked for. */
-export interface UserPart {
-  id?: number;
-  /** 1 at first, and one more with each update. */
-  version?: number;
-  /** The user who created it. */
-  cid?: number;
-  /** When it was created. */
-  ctime?: string;
-  /** The user who changed it last. */
-  mid?: number;
-  /** When it was changed last. */
-  mtime?: string;
-  username?: string;
-  name?: string;
-  role?: "member" | "admin" | "owner";
-  /** For admins and above; absent for others. */
-  suspended?: boolean;
-  /** There if it was included. */
-  projects?: Project[];
-}

@@ -68,7 +68,7 @@ export async function results() {
 
 export async function selections() {
   const { data } = await rc.list_tasks({ list_options: { fields: ["title"], include: { project: { fields: ["name"] } } } });
-  expect<Equal<(typeof data)[0]["title"], string>>();
+  data[0]?.title.toUpperCase();
   data[0]?.project?.name.toUpperCase();
   // @ts-expect-error a field that was not asked for
   data[0]?.done;
@@ -78,7 +78,7 @@ export async function selections() {
   // @ts-expect-error a misspelt field of what is included
   await rc.get_project({ id: 1, include: { tasks: { fields: ["titel"] } } });
   const groups = await rc.aggregate_tasks({ group_by: ["done", { day: { day: "ctime" } }], aggregates: { n: "count", last: { max: "due" } } });
-  groups.data[0]?.["n"];
+  groups.data[0]?.["n"]?.toString();
   // @ts-expect-error a sum of what is no number
   await rc.aggregate_tasks({ aggregates: { n: { sum: "title" } } });
   await rc.upsert_project({ data: { name: "x" }, on: ["name"] });
