@@ -1,5 +1,5 @@
 // Command quick_dev is the first thing to run against a new server: it logs in as demo1, makes a project with five tasks,
-// changes, lists and deletes them, logs off, and shows every request and answer. It exits with 1 if an answer is not what
+// changes, lists and deletes them, some in batches, logs off, and shows every request and answer. It exits with 1 if an answer is not what
 // it should be.
 //
 //	quick_dev [-server http://127.0.0.1:8080]
@@ -96,6 +96,9 @@ func run(ctx context.Context, server string) error {
 	if err := batch(ctx, c, id); err != nil {
 		return err
 	}
+	if err := transaction(ctx, c, name+" once more"); err != nil {
+		return err
+	}
 	if err := c.Logoff(ctx); err != nil {
 		return err
 	}
@@ -159,6 +162,30 @@ func batch(ctx context.Context, c *rpcclient.Client, project int64) error {
 	}
 	if p.Data.ID != project || n.Data.Count != 4 {
 		return fmt.Errorf("the batch found %+v with %d tasks", p.Data, n.Data.Count)
+	}
+	return nil
+}
+
+// transaction makes a project and a task in it, or neither of them.
+func transaction(ctx context.Context, c *rpcclient.Client, name string) error {
+	type object = map[string]any
+	createTask := rpcclient.Method[object, rpcclient.Data[api.Task]]{Name: api.CreateTask.Name} // whose params can have a reference
+	b := rpcclient.Batch{Atomic: true}
+	project := api.CreateProject.In(&b, api.CreateProjectParams{Data: api.ProjectCreate{Name: name}})
+	task := createTask.In(&b, object{"data": object{"project_id": project.Ref("id"), "title": "the first"}})
+	if err := b.Run(ctx, c); err != nil {
+		return err
+	}
+	p, err := project.Result()
+	if err != nil {
+		return err
+	}
+	t, err := task.Result()
+	if err != nil {
+		return err
+	}
+	if t.Data.ProjectID != p.Data.ID {
+		return fmt.Errorf("the task %+v is not in the project %+v", t.Data, p.Data)
 	}
 	return nil
 }
