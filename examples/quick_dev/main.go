@@ -1,6 +1,6 @@
 // Command quick_dev is the first thing to run against a new server: it logs in as demo1, makes a project with five tasks,
-// changes, lists and deletes them, some in batches, logs off, and shows every request and answer. It exits with 1 if an answer is not what
-// it should be.
+// changes, lists and deletes them, some in batches, logs off, and shows every request and answer. It exits with 1 if an
+// answer is not what it should be.
 //
 //	quick_dev [-server http://127.0.0.1:8080]
 package main
