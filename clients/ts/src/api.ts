@@ -892,7 +892,8 @@ export type TaskAggregates =
               | "project.version"
               | "project.cid"
               | "project.mid"
-              | "project.owner_id";
+              | "project.owner_id"
+              | `project.owner.${string}`;
           }
         | {
             count:
@@ -913,7 +914,8 @@ export type TaskAggregates =
               | "project.mid"
               | "project.mtime"
               | "project.name"
-              | "project.owner_id";
+              | "project.owner_id"
+              | `project.owner.${string}`;
           }
         | {
             count_distinct:
@@ -934,7 +936,8 @@ export type TaskAggregates =
               | "project.mid"
               | "project.mtime"
               | "project.name"
-              | "project.owner_id";
+              | "project.owner_id"
+              | `project.owner.${string}`;
           }
         | {
             max:
@@ -954,7 +957,8 @@ export type TaskAggregates =
               | "project.mid"
               | "project.mtime"
               | "project.name"
-              | "project.owner_id";
+              | "project.owner_id"
+              | `project.owner.${string}`;
           }
         | {
             min:
@@ -974,7 +978,8 @@ export type TaskAggregates =
               | "project.mid"
               | "project.mtime"
               | "project.name"
-              | "project.owner_id";
+              | "project.owner_id"
+              | `project.owner.${string}`;
           }
         | {
             sum:
@@ -987,7 +992,8 @@ export type TaskAggregates =
               | "project.version"
               | "project.cid"
               | "project.mid"
-              | "project.owner_id";
+              | "project.owner_id"
+              | `project.owner.${string}`;
           };
     }
   | null;
@@ -1060,40 +1066,41 @@ export type TaskGroupBy =
   | "project.mtime"
   | "project.name"
   | "project.owner_id"
+  | `project.owner.${string}`
   | {
       [name: string]:
         | {
-            day: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            day: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            hour: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            hour: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            minute: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            minute: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            month: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            month: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            quarter: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            quarter: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            week: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            week: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            year: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime";
+            year: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
             /** An IANA name. */
             time_zone?: string;
           };
