@@ -5,7 +5,7 @@ GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lin
 FUZZTIME      ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build race fuzz interop quick-dev bench golden recreate-db
+.PHONY: help run test check fmt lint build race fuzz interop clients quick-dev bench golden generate recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,14 @@ bench: ## requests per second beside pgbench and a hand-written handler, as rati
 
 golden: ## write the golden files anew, after a wanted change
 	$(GO) test ./rpc -run Golden -update
+
+generate: ## write the generated parts of the clients anew, after a wanted change of the methods
+	$(GO) run ./web/rowcall generate ts -o clients/ts/src
+	$(GO) run ./web/rowcall generate go -o clients/go/api
+
+clients: ## build the TypeScript client and test it against the server; needs Node 20 and npm
+	$(GO) build -o bin/rowcall ./web/rowcall
+	cd clients/ts && npm ci --no-audit --no-fund && npm run build && npm run check && npm test
 
 recreate-db: ## drop the development database and make it anew, with the demo data
 	@$(GO) run ./web/rowcall recreate-db

@@ -27,6 +27,8 @@ var rules = []rule{
 	{"rowcall/rpc/rpctest", nil, "it is for tests"},
 	{"rowcall/web/webtest", nil, "it is for tests"},
 	{"rowcall/modules/jsonrpc/jsonrpctest", nil, "it is for tests"},
+	{"rowcall/modules/generate", []string{"rowcall/web/rowcall"}, "clients are made by the program"},
+	{"rowcall/clients", []string{"rowcall/web/rowcall", "rowcall/examples"}, "a client is for programs, not for the server"},
 	{"net/http", []string{"rowcall/web", "rowcall/modules/rpcclient", "rowcall/examples"}, "nothing below web knows HTTP"},
 	{"github.com/gin-gonic/gin", []string{"rowcall/web"}, "the router could be replaced in a day"},
 	{"github.com/lib/pq", []string{"rowcall/modules/store", "rowcall/modules/pgdev"}, "the driver could be replaced in a day"},

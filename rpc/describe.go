@@ -20,6 +20,7 @@ type doc struct {
 	params      schemas         // of params of which the Go type says too little
 	data        *openrpc.Schema // of the result's data, likewise; nil: the Go type says it
 	errors      []apperr.Kind   // that it can answer besides those of every method
+	safe        bool            // it changes nothing
 	example     *example
 }
 
@@ -46,7 +47,7 @@ func described(d doc) jsonrpc.MethodOption { return jsonrpc.Described(d) }
 // method returns the method's description.
 func (d doc) method(m jsonrpc.Method, s *openrpc.Schemas) openrpc.Method {
 	described := openrpc.Method{
-		Name: m.Name, Summary: d.summary, Description: d.description, ParamStructure: "by-name",
+		Name: m.Name, Summary: d.summary, Description: d.description, ParamStructure: "by-name", Safe: d.safe,
 		Params: []openrpc.Content{}, Result: openrpc.Content{Name: "result", Schema: s.Output(m.Result)},
 	}
 	params := s.Input(m.Params)
@@ -161,6 +162,7 @@ const bulkWords = "At most 1,000 of them, all or nothing."
 func (d *entityDoc) get() jsonrpc.MethodOption {
 	return described(doc{
 		entity:  d,
+		safe:    true,
 		summary: "Get the " + d.words() + " with an id",
 		params:  schemas{"fields": fieldsSchema(d), "include": openrpc.Nullable(d.ref("Include"))},
 		data:    d.part(),
@@ -173,6 +175,7 @@ func (d *entityDoc) list() jsonrpc.MethodOption {
 	field := d.exampleField(func(f store.FieldDescription) bool { return !f.Base && f.Type.Sortable() })
 	return described(doc{
 		entity:  d,
+		safe:    true,
 		summary: "List " + d.wordsOfMany(),
 		description: "Those that the filters choose, in the order asked for; the id is always the last key, so the order is total. " +
 			"`next_cursor` leads to the page after this one and is null when there is none; `total` is there if it was asked for.",
@@ -188,6 +191,7 @@ func (d *entityDoc) list() jsonrpc.MethodOption {
 func (d *entityDoc) count() jsonrpc.MethodOption {
 	return described(doc{
 		entity:  d,
+		safe:    true,
 		summary: "Count the " + d.wordsOfMany() + " that the filters choose",
 		params:  schemas{"filters": d.ref("Filters")},
 		example: &example{nil, dataOf(object{value("count", 1)})},

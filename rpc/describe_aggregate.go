@@ -16,6 +16,7 @@ func (d *entityDoc) aggregate() jsonrpc.MethodOption {
 	groups.MaxItems = new(filter.MaxGroups)
 	return described(doc{
 		entity:  d,
+		safe:    true,
 		summary: "Count, add up and compare " + d.wordsOfMany() + ", by groups",
 		description: "A member of the data has the names of `group_by` and the aliases of `aggregates`: a count is an integer, a sum a " +
 			"number, an average a number or null, the least and the most are values of the field or null. " +

@@ -24,6 +24,7 @@ func discover(m *jsonrpc.Mux) {
 	jsonrpc.Handle(m, "rpc.discover", func(context.Context, struct{}) (jsontext.Value, error) { return encoded, nil },
 		jsonrpc.Public(), described(doc{
 			tag:         "rpc",
+			safe:        true,
 			summary:     "Describe all methods",
 			description: "The result is this document, by the [OpenRPC specification](https://spec.open-rpc.org).",
 		}))

@@ -44,6 +44,7 @@ type Method struct {
 	Result         Content          `json:"result"`
 	Errors         []Reference      `json:"errors,omitempty"`
 	Examples       []ExamplePairing `json:"examples,omitempty"`
+	Safe           bool             `json:"x-safe,omitzero"` // it changes nothing: a client may call it again when an answer is lost
 }
 
 // Tag is a word that methods are grouped by.

@@ -1,35 +1,63 @@
-// Package rpcclient is a small client of a Rowcall server: it logs in and calls methods.
+// Package rpcclient is a client of a Rowcall server. It logs in and keeps its session, calls methods one by one or in batches,
+// and repeats what failed where that is safe.
+//
+// Methods with types are of a package that "rowcall generate go" writes:
+//
+//	c := rpcclient.New("http://127.0.0.1:8080")
+//	if _, err := c.Login(ctx, "demo1", "welcome", ""); err != nil { … }
+//	tasks, err := api.ListTasks.Call(ctx, c, api.ListTasksParams{
+//		Filters: []api.TaskFilterGroup{{Title: &api.StringCondition{Contains: new("moon")}}},
+//	})
+//
+// An error is an [*Error] if the server answered it, an [*HTTPError] if something else answered, the context's error once
+// that has ended, and otherwise the network's.
+//
+// A call is repeated up to 4 times, after waits that double from 100 ms and of which a part is chance: any call that the
+// server refused before it began (HTTP 401 once with a new session, 429, 503, RATE_LIMITED); and one that only reads also when
+// the network failed, a proxy answered instead of the server, or the server was UNAVAILABLE. A write whose answer is lost may
+// have happened, and is not repeated.
 package rpcclient
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-
-	"rowcall/modules/apperr"
 )
 
-// Client calls the methods of one server. Make one with New. It is safe for concurrent use once it is logged in.
+// Client calls the methods of one server. Make one with New. It is safe for concurrent use; its fields are set before that.
 type Client struct {
-	// Trace, if not nil, is told of every exchange with the server.
+	// HTTP sends the requests. It is never nil.
+	HTTP *http.Client
+
+	// Trace, if not nil, is told of every exchange with the server. It is called by the goroutine of the exchange.
 	Trace func(Exchange)
 
-	base  string
-	http  *http.Client
-	token string
-	ids   atomic.Int64
+	// OnSession, if not nil, is told of every new or renewed session, and of the end of one with nil: a program that stores
+	// it can go on with it later, by Resume. One call is made at a time.
+	OnSession func(*Session)
+
+	base string
+	ids  atomic.Int64
+
+	mu       sync.Mutex // of what follows
+	token    string     // set by SetToken, used where there is no session
+	session  *Session
+	renewAt  time.Time
+	renewing *renewal // nil: none is under way
+
+	telling sync.Mutex // held while OnSession runs
 }
 
-// Exchange is one request and its answer. The password of a login is not in it.
+// Exchange is one request and its answer. Passwords and refresh tokens of the request are not in it.
 type Exchange struct {
 	Path    string
 	Request []byte
@@ -38,68 +66,44 @@ type Exchange struct {
 	Took    time.Duration
 }
 
-// Error is an error that the server answered.
-type Error struct {
-	Code    int            `json:"code"`
-	Message string         `json:"message"`
-	Data    jsontext.Value `json:"data"`
-	Kind    apperr.Kind    `json:"-"` // Data's kind
-}
-
-func (e *Error) Error() string { return fmt.Sprintf("%s (%d): %s", e.Kind, e.Code, e.Message) }
-
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 64 << 20
 
 // New returns a client of the server at base, such as "http://127.0.0.1:8080". It is anonymous until it logs in.
 func New(base string) *Client {
-	return &Client{base: strings.TrimSuffix(base, "/"), http: &http.Client{Timeout: time.Minute}}
+	return &Client{base: strings.TrimSuffix(base, "/"), HTTP: &http.Client{Timeout: time.Minute}}
 }
 
-// Grant is what a login gives.
-type Grant struct {
-	Token        string    `json:"token"`
-	ExpiresAt    time.Time `json:"expires_at"`
-	RefreshToken string    `json:"refresh_token"`
+// SetToken makes the client send an API key, or an access token that it does not renew, where it has no session.
+func (c *Client) SetToken(token string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.token = token
 }
 
-// Login makes the client act as the user. tenant may be "" for a user of one tenant only. The error is an *Error if the
-// server refused.
-func (c *Client) Login(ctx context.Context, username, pwd, tenant string) (Grant, error) {
-	in := map[string]string{"username": username, "pwd": pwd}
-	if tenant != "" {
-		in["tenant"] = tenant
-	}
-	var g Grant
-	body, err := json.Marshal(in, json.Deterministic(true))
+// Call calls a method by its name and decodes its whole result into result, unless that is nil. The client does not know
+// whether the method only reads, so it takes it for a write.
+func (c *Client) Call(ctx context.Context, method string, params, result any) error {
+	return c.call(ctx, method, false, params, result)
+}
+
+func (c *Client) call(ctx context.Context, method string, reads bool, params, result any) error {
+	body, err := json.Marshal(call{"2.0", c.ids.Add(1), method, params}, json.Deterministic(true))
 	if err != nil {
-		return g, err
-	}
-	in["pwd"] = "…"
-	shown, err := json.Marshal(in, json.Deterministic(true))
-	if err != nil {
-		return g, err
-	}
-	if err := c.post(ctx, "/api/login", body, shown, &g); err != nil {
-		return g, err
-	}
-	c.token = g.Token
-	return g, nil
-}
-
-// Logoff ends the session.
-func (c *Client) Logoff(ctx context.Context) error {
-	body := []byte(`{"logoff":true}`)
-	if err := c.post(ctx, "/api/logoff", body, body, nil); err != nil {
 		return err
 	}
-	c.token = ""
-	return nil
+	return c.repeat(ctx, reads, func() error {
+		return c.authorized(ctx, func(token string) error {
+			a, err := c.post(ctx, request{path: "/api/rpc", body: body, token: token})
+			if err != nil {
+				return err
+			}
+			return a.decode(result)
+		})
+	})
 }
 
-// SetToken makes the client send the access token or API key.
-func (c *Client) SetToken(token string) { c.token = token }
-
+// call is a call as it is sent.
 type call struct {
 	JSONRPC string `json:"jsonrpc"`
 	ID      int64  `json:"id"`
@@ -107,59 +111,103 @@ type call struct {
 	Params  any    `json:"params,omitzero"`
 }
 
-// Call calls a method and decodes its whole result into result, unless that is nil. The error is an *Error if the method
-// failed.
-func (c *Client) Call(ctx context.Context, method string, params, result any) error {
-	body, err := json.Marshal(call{"2.0", c.ids.Add(1), method, params}, json.Deterministic(true))
-	if err != nil {
-		return err
-	}
-	return c.post(ctx, "/api/rpc", body, body, result)
+// request is what is posted.
+type request struct {
+	path   string
+	body   []byte
+	shown  []byte // in place of body, to Trace; nil for body itself
+	token  string // "" for none
+	atomic bool
 }
 
+// post sends a request once. The error is an *Error if the server refused the request as a whole.
+func (c *Client) post(ctx context.Context, r request) (answers, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+r.path, bytes.NewReader(r.body))
+	if err != nil {
+		return nil, err
+	}
+	// Whether a request is sent again is decided by what it does, and not by the transport.
+	req.GetBody = nil
+	req.Header.Set("Content-Type", "application/json")
+	if r.token != "" {
+		req.Header.Set("Authorization", "Bearer "+r.token)
+	}
+	if r.atomic {
+		req.Header.Set("Rowcall-Atomic", "true")
+	}
+	start := time.Now()
+	status, text, err := c.exchange(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, err
+	}
+	if c.Trace != nil {
+		shown := r.shown
+		if shown == nil {
+			shown = r.body
+		}
+		c.Trace(Exchange{Path: r.path, Request: shown, Status: status, Answer: text, Took: time.Since(start)})
+	}
+	return parse(status, text)
+}
+
+func (c *Client) exchange(req *http.Request) (status int, text []byte, err error) {
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	text, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return resp.StatusCode, text, err
+}
+
+// answers are the answers to a batch, or the one to a call.
+type answers []answer
+
 type answer struct {
+	ID     int64          `json:"id"`
 	Result jsontext.Value `json:"result"`
 	Error  *Error         `json:"error"`
 }
 
-func (c *Client) post(ctx context.Context, path string, body, shown []byte, result any) (err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+path, bytes.NewReader(body))
-	if err != nil {
-		return err
+// parse reads the body of an answer.
+func parse(status int, text []byte) (answers, error) {
+	var a answers
+	var err error
+	if jsontext.Value(text).Kind() == '[' {
+		err = json.Unmarshal(text, &a)
+	} else {
+		a = make(answers, 1)
+		err = json.Unmarshal(text, &a[0])
 	}
-	req.Header.Set("Content-Type", "application/json")
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if err == nil && len(a) == 0 {
+		err = errors.New("it is empty")
 	}
-	start := time.Now()
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return err
-	}
-	if c.Trace != nil {
-		c.Trace(Exchange{Path: path, Request: shown, Status: resp.StatusCode, Answer: text, Took: time.Since(start)})
-	}
-	var a answer
-	if err := json.Unmarshal(text, &a); err != nil {
-		return fmt.Errorf("the answer (HTTP %d) is not JSON-RPC: %w", resp.StatusCode, err)
-	}
-	if a.Error != nil {
-		var data struct {
-			Kind apperr.Kind `json:"kind"`
+	for i := range a {
+		if a[i].Error != nil {
+			a[i].Error.Status = status
+		} else if a[i].Result == nil {
+			err = errors.Join(err, errors.New("it has neither a result nor an error"))
 		}
-		if err := json.Unmarshal(a.Error.Data, &data); err != nil {
-			return err
-		}
-		a.Error.Kind = data.Kind
-		return a.Error
+	}
+	if err != nil {
+		return nil, &HTTPError{Status: status, Cause: err}
+	}
+	if status != http.StatusOK && a[0].Error != nil {
+		return nil, a[0].Error
+	}
+	return a, nil
+}
+
+// decode decodes the result of the one answer, unless it is to go nowhere.
+func (a answers) decode(result any) error {
+	if a[0].Error != nil {
+		return a[0].Error
 	}
 	if result == nil {
 		return nil
 	}
-	return json.Unmarshal(a.Result, result)
+	return json.Unmarshal(a[0].Result, result)
 }

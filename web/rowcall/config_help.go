@@ -13,6 +13,7 @@ var commands = []struct{ name, help string }{
 	{"migrate", "apply the migrations and end"},
 	{"recreate-db", "drop the development database and make it anew, with the demo data"},
 	{"gen-key", "print a new key for ROWCALL_TOKEN_KEY or ROWCALL_PASSWORD_KEY"},
+	{"generate", "write a typed client: rowcall generate ts|go [-from URL|FILE] [-o FOLDER]"},
 	{"help", "print this"},
 }
 

@@ -29,6 +29,9 @@ var errUsage = errors.New(`there is no such command: see "rowcall help"`)
 // run is the whole program. It returns when the command is done, or, of a server, when ctx ends. listening, which may be
 // nil, is told a server's address.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer, listening func(net.Addr)) error {
+	if len(args) > 0 && args[0] == "generate" {
+		return generateClient(ctx, args[1:], stdout)
+	}
 	if len(args) != 1 {
 		return errUsage
 	}

@@ -1,0 +1,9 @@
+// Package clients holds what every generated client has in common.
+package clients
+
+import _ "embed" // of the file below
+
+// TypeScript is the hand-written part of the TypeScript client, which a generated module imports as ./client.js.
+//
+//go:embed ts/src/client.ts
+var TypeScript []byte
