@@ -64,7 +64,7 @@ func (n entity[E, K]) conflict(tx *store.Tx, err error) error {
 // AppendJSON implements jsonrpc.Appender.
 func (r row[E]) AppendJSON(b []byte) ([]byte, error) {
 	if r.record != nil {
-		return written{}.record(b, r.record)
+		return newWritten().record(b, r.record)
 	}
 	return jsonrpc.AppendJSON(b, r.all)
 }
@@ -74,11 +74,18 @@ func (r rows[E]) AppendJSON(b []byte) ([]byte, error) {
 	if r.all != nil {
 		return jsonrpc.AppendJSON(b, &r.all)
 	}
-	return written{}.records(b, r.records)
+	return newWritten().records(b, r.records)
 }
 
-// written knows how to write the field sets that it has met.
-type written map[*store.FieldSet]jsonrpc.Members
+// written is what has been written so far: how the field sets are, and where rows are that others refer to, too.
+type written struct {
+	members map[*store.FieldSet]jsonrpc.Members
+	ones    map[*store.Record][2]int
+}
+
+func newWritten() written {
+	return written{map[*store.FieldSet]jsonrpc.Members{}, map[*store.Record][2]int{}}
+}
 
 func (w written) records(b []byte, records []store.Record) ([]byte, error) {
 	b = append(b, '[')
@@ -95,10 +102,10 @@ func (w written) records(b []byte, records []store.Record) ([]byte, error) {
 }
 
 func (w written) record(b []byte, r *store.Record) ([]byte, error) {
-	members, ok := w[r.Fields]
+	members, ok := w.members[r.Fields]
 	if !ok {
 		members = jsonrpc.MembersOf(r.Fields.Type, r.Fields.Names)
-		w[r.Fields] = members
+		w.members[r.Fields] = members
 	}
 	open := len(b)
 	b, err := members.Append(append(b, '{'), r.Row)
@@ -114,7 +121,7 @@ func (w written) record(b []byte, r *store.Record) ([]byte, error) {
 		case ref.One == nil:
 			b = append(b, "null"...)
 		default:
-			b, err = w.record(b, ref.One)
+			b, err = w.one(b, ref.One)
 		}
 		b = append(b, ',')
 	}
@@ -122,6 +129,17 @@ func (w written) record(b []byte, r *store.Record) ([]byte, error) {
 		return append(b, '}'), err
 	}
 	b[len(b)-1] = '}' // instead of the last comma
+	return b, err
+}
+
+// one writes a referenced row, which is written once and copied for the others that refer to it.
+func (w written) one(b []byte, r *store.Record) ([]byte, error) {
+	if at, ok := w.ones[r]; ok {
+		return append(b, b[at[0]:at[1]]...), nil
+	}
+	start := len(b)
+	b, err := w.record(b, r)
+	w.ones[r] = [2]int{start, len(b)}
 	return b, err
 }
 

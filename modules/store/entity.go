@@ -73,6 +73,7 @@ type plan struct {
 	entity  string
 	table   string
 	goType  reflect.Type
+	query   queryRows
 	columns []*column
 	byName  map[string]*column // by wire name
 	byDB    map[string]*column
@@ -91,13 +92,13 @@ type plan struct {
 var plans sync.Map // table -> *plan
 
 // newPlan reads the struct's tags, and panics at what cannot work.
-func newPlan(entity string, goType reflect.Type, access Access, o options) *plan {
+func newPlan(entity string, goType reflect.Type, query queryRows, access Access, o options) *plan {
 	texts, err := lru.New[string, string](textsPerEntity)
 	if err != nil {
 		panic(err) // the size is a constant
 	}
 	p := &plan{
-		entity: entity, table: o.table, goType: goType, access: access, unique: o.unique, texts: texts,
+		entity: entity, table: o.table, goType: goType, query: query, access: access, unique: o.unique, texts: texts,
 		byName: map[string]*column{}, byDB: map[string]*column{},
 	}
 	for _, f := range reflect.VisibleFields(goType) {

@@ -267,7 +267,7 @@ func paged[R any](p *plan, tx *Tx, o ListOptions, sel *filter.Selection, read fu
 // list reads a page of whole rows.
 func list[E any](l *listing) (page Page[E], err error) {
 	text, args := l.statement()
-	rows, more, err := queryPage[E](&l.tx.runner, l.plan, text, args, l.values, l.limit)
+	rows, more, err := queryPage[E](&l.tx.runner, l.plan.columns, text, args, l.values, l.limit)
 	if err != nil {
 		return page, l.tx.explain(l.plan, reading, err)
 	}

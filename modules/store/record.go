@@ -60,7 +60,7 @@ func (r *Repo[E, K]) GetSelected(tx *Tx, id K, sel *filter.Selection) (Record, e
 	text := p.cached(own, appendColumns([]byte("g "), columns), func() string {
 		return build(p.rows(own, goqu.L(`"`+filter.Root+`"."id" = ?`, stand)).Select(p.selected(columns)...))
 	})
-	rows, _, err := queryRows(&tx.runner, p, columns, text, r.rowArgs(tx, id), nil, 0)
+	rows, _, err := p.query(&tx.runner, columns, text, r.rowArgs(tx, id), nil, 0)
 	switch {
 	case err != nil:
 		return Record{}, tx.explain(p, reading, err)
@@ -112,7 +112,7 @@ func (l *listing) records(sel *filter.Selection) (page Page[Record], err error) 
 	set, columns := l.wanted(l.tx.Actor.Role, sel, keys...)
 	l.columns = columns
 	text, args := l.statement()
-	rows, more, err := queryRows(&l.tx.runner, l.plan, columns, text, args, l.values, l.limit)
+	rows, more, err := l.query(&l.tx.runner, columns, text, args, l.values, l.limit)
 	if err != nil {
 		return page, l.tx.explain(l.plan, reading, err)
 	}
@@ -141,7 +141,7 @@ func (tx *Tx) embed(p *plan, rows reflect.Value, set *FieldSet, sel *filter.Sele
 	for i := range sel.Includes {
 		in := &sel.Includes[i]
 		here := p.byDB[in.Column]
-		found, err := tx.referenced(in, here, distinct(here, records))
+		found, err := tx.referenced(in, distinct(here, records))
 		if err != nil {
 			return nil, err
 		}
@@ -182,8 +182,8 @@ func distinct(c *column, records []Record) []any {
 	return values
 }
 
-// referenced reads the rows that an include leads to from the values of the column.
-func (tx *Tx) referenced(in *filter.Include, from *column, values []any) ([]Record, error) {
+// referenced reads the rows that an include leads to from the values of its column.
+func (tx *Tx) referenced(in *filter.Include, values []any) ([]Record, error) {
 	if len(values) == 0 || in.Many && in.Limit == 0 {
 		return nil, nil
 	}
@@ -218,7 +218,7 @@ func (tx *Tx) referenced(in *filter.Include, from *column, values []any) ([]Reco
 		})
 		args = p.whereArgs(args, tx, own)
 	}
-	rows, _, err := queryRows(&tx.runner, p, columns, text, args, nil, 0)
+	rows, _, err := p.query(&tx.runner, columns, text, args, nil, 0)
 	if err != nil {
 		return nil, tx.explain(p, reading, err)
 	}

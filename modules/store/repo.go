@@ -89,7 +89,7 @@ func NewRepo[E Entity[K], K Key](entity string, access Access, opts ...Option) *
 	for _, opt := range opts {
 		opt(&o)
 	}
-	return &Repo[E, K]{newPlan(entity, reflect.TypeFor[E](), access, o)}
+	return &Repo[E, K]{newPlan(entity, reflect.TypeFor[E](), newQueryRows[E](), access, o)}
 }
 
 // Entity returns the entity's name.

@@ -161,15 +161,15 @@ func (c *cell) mismatch(src any) error {
 
 // query runs a statement whose result has the plan's columns, and returns its rows.
 func query[E any](r *runner, p *plan, text string, args []any) ([]E, error) {
-	rows, _, err := queryPage[E](r, p, text, args, nil, 0)
+	rows, _, err := queryPage[E](r, p.columns, text, args, nil, 0)
 	return rows, err
 }
 
-// queryPage is query for a result with further values after the columns, of which at most so many rows are read, if that is not 0.
-// more tells whether there are further ones.
-func queryPage[E any](r *runner, p *plan, text string, args, values []any, most int64) (rows []E, more bool, err error) {
+// queryPage is query for some columns of a plan, and further values after them. At most so many rows are read, if that is not 0; more
+// tells whether there are further ones.
+func queryPage[E any](r *runner, columns []*column, text string, args, values []any, most int64) (rows []E, more bool, err error) {
 	var row E
-	s := newScanner(p.columns, values)
+	s := newScanner(columns, values)
 	s.aim(reflect.ValueOf(&row).Elem())
 	rows = []E{}
 	more, err = r.read(text, args, s, most, func() { rows = append(rows, row) })
@@ -179,14 +179,14 @@ func queryPage[E any](r *runner, p *plan, text string, args, values []any, most 
 	return rows, more, nil
 }
 
-// queryRows is queryPage for some columns of a plan. The rows are a slice of its Go type.
-func queryRows(r *runner, p *plan, columns []*column, text string, args, values []any, most int64) (rows reflect.Value, more bool, err error) {
-	row := reflect.New(p.goType).Elem()
-	s := newScanner(columns, values)
-	s.aim(row)
-	rows = reflect.MakeSlice(reflect.SliceOf(p.goType), 0, 16)
-	more, err = r.read(text, args, s, most, func() { rows = reflect.Append(rows, row) })
-	return rows, more, err
+// queryRows is queryPage for an entity whose Go type is not known to the caller: a plan has its own.
+type queryRows func(r *runner, columns []*column, text string, args, values []any, most int64) (rows reflect.Value, more bool, err error)
+
+func newQueryRows[E any]() queryRows {
+	return func(r *runner, columns []*column, text string, args, values []any, most int64) (reflect.Value, bool, error) {
+		rows, more, err := queryPage[E](r, columns, text, args, values, most)
+		return reflect.ValueOf(rows), more, err
+	}
 }
 
 // read runs a statement and scans its rows, with add after each.
