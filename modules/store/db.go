@@ -37,14 +37,19 @@ type Config struct {
 	// StatementTimeout is when the database ends a statement of either login, which then is TIMEOUT; 0 for what the URL or
 	// the login's own settings say. Unlike a context that ends, it costs no connection.
 	StatementTimeout time.Duration
+
+	// Observe, if not nil, is told of each statement when it is over, before its caller goes on. ctx is the caller's, and may
+	// have ended. Any number of goroutines call it at once.
+	Observe func(ctx context.Context, s Statement)
 }
 
 // DB is a database, open for tenants' work and for the platform's. It is safe for concurrent use.
 type DB struct {
-	tenant, platform *sqlx.DB
-	constraints      sync.Map // constraintKey -> constraint
-	cursorKey        auth.Key
-	common           *common
+	tenant, platform                 *sqlx.DB
+	tenantPrepared, platformPrepared *counters // of the prepared statements of their connections
+	constraints                      sync.Map  // constraintKey -> constraint
+	cursorKey                        auth.Key
+	common                           *common
 }
 
 // Open connects both logins and checks that neither can do more than it should. It blocks until the database answers
@@ -54,30 +59,30 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		cfg.CursorKey = make(auth.Key, auth.MinKeySize)
 		_, _ = rand.Read(cfg.CursorKey) // which never fails
 	}
-	tenant, err := openPool(cfg.TenantURL, cfg.TenantConns, 8, cfg.StatementTimeout)
+	tenant, err := newConnector(TenantLogin, cfg.TenantURL, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("tenants' login: %w", err)
 	}
-	platform, err := openPool(cfg.PlatformURL, cfg.PlatformConns, 4, cfg.StatementTimeout)
+	platform, err := newConnector(PlatformLogin, cfg.PlatformURL, cfg)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("platform's login: %w", err), tenant.Close())
+		return nil, fmt.Errorf("platform's login: %w", err)
 	}
 	common, err := lru.New[string, time.Time](maxCommon)
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{tenant: tenant, platform: platform, cursorKey: cfg.CursorKey, common: common}
+	db := &DB{
+		tenant: openPool(tenant, cfg.TenantConns, 8), tenantPrepared: &tenant.prepared,
+		platform: openPool(platform, cfg.PlatformConns, 4), platformPrepared: &platform.prepared,
+		cursorKey: cfg.CursorKey, common: common,
+	}
 	if err := db.checkLogins(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-func openPool(url string, conns, byDefault int, statementTimeout time.Duration) (*sqlx.DB, error) {
-	c, err := newConnector(url, statementTimeout)
-	if err != nil {
-		return nil, err
-	}
+func openPool(c *connector, conns, byDefault int) *sqlx.DB {
 	if conns == 0 {
 		conns = byDefault
 	}
@@ -85,7 +90,7 @@ func openPool(url string, conns, byDefault int, statementTimeout time.Duration) 
 	pool.SetMaxOpenConns(conns)
 	pool.SetMaxIdleConns(conns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	return pool, nil
+	return pool
 }
 
 // checkLogins refuses logins with which the second fence would not stand: those that could become somebody whom row-level

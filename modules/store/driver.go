@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"sync/atomic"
@@ -28,11 +29,16 @@ func withTenant(ctx context.Context, tenant string) context.Context {
 	return context.WithValue(ctx, tenantKey{}, tenant)
 }
 
-type connector struct{ pq *pq.Connector }
+type connector struct {
+	pq       *pq.Connector
+	login    string // for what is observed
+	observe  func(context.Context, Statement)
+	prepared counters
+}
 
-// newConnector returns the connector for a database URL. The dialer is ours, so that a connection's socket can be
+// newConnector returns the connector for a login's database URL. The dialer is ours, so that a connection's socket can be
 // looked at before the connection is used again.
-func newConnector(url string, statementTimeout time.Duration) (*connector, error) {
+func newConnector(login, url string, opts Config) (*connector, error) {
 	cfg, err := pq.NewConfig(url)
 	if err != nil {
 		return nil, hideURL(err)
@@ -48,14 +54,14 @@ func newConnector(url string, statementTimeout time.Duration) (*connector, error
 		cfg.Runtime = map[string]string{}
 	}
 	cfg.Runtime["timezone"] = "UTC"
-	if statementTimeout > 0 {
-		cfg.Runtime["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
+	if opts.StatementTimeout > 0 {
+		cfg.Runtime["statement_timeout"] = strconv.FormatInt(opts.StatementTimeout.Milliseconds(), 10)
 	}
 	c, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, hideURL(err)
 	}
-	return &connector{pq: c}, nil
+	return &connector{pq: c, login: login, observe: opts.Observe}, nil
 }
 
 func (c *connector) Driver() driver.Driver { return c.pq.Driver() }
@@ -72,8 +78,11 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("store: %T lacks an interface that is needed", pc), pc.Close())
 	}
-	cn := &conn{pqConn: full, socket: d.conn}
-	cn.stmts, err = simplelru.NewLRU(statementsPerConn, func(_ string, s *statement) { cn.dropped = append(cn.dropped, s) })
+	cn := &conn{pqConn: full, by: c, socket: d.conn}
+	cn.stmts, err = simplelru.NewLRU(statementsPerConn, func(_ string, s *statement) {
+		cn.dropped = append(cn.dropped, s)
+		c.prepared.size.Add(-1)
+	})
 	return cn, err
 }
 
@@ -122,6 +131,7 @@ type statement struct {
 // conn is one connection. database/sql lets one goroutine at a time use it.
 type conn struct {
 	pqConn
+	by      *connector
 	socket  net.Conn
 	stmts   *simplelru.LRU[string, *statement]
 	dropped []*statement // evicted, to be closed
@@ -146,11 +156,30 @@ func (c *conn) guard(ctx context.Context) (stop func() bool) {
 type guardedRows struct {
 	driver.Rows
 	stop func() bool
+	s    running
+	n    int64
+	err  error // of the last Next
+}
+
+func (r *guardedRows) Next(dest []driver.Value) error {
+	r.err = r.Rows.Next(dest)
+	if r.err == nil {
+		r.n++
+	}
+	return r.err
 }
 
 func (r *guardedRows) Close() error {
 	defer r.stop()
-	return r.Rows.Close()
+	err := r.Rows.Close()
+	switch {
+	case errors.Is(r.err, io.EOF):
+		r.err = nil
+	case r.err == nil:
+		r.err = r.s.ctx.Err() // they are closed before their end
+	}
+	r.s.end(r.n, r.err)
+	return err
 }
 
 // errLost is a connection that failed while it ran a statement. It is deliberately not driver.ErrBadConn, for which
@@ -162,13 +191,15 @@ var errLost = errors.New("store: the connection failed during a statement")
 const maxPrepared = 4 << 10
 
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	s := c.by.watch(ctx, query, len(args))
 	stop := c.guard(ctx)
 	rows, err := c.query(ctx, query, args)
 	if err != nil {
 		stop()
+		s.end(0, err)
 		return nil, err
 	}
-	return &guardedRows{rows, stop}, nil
+	return &guardedRows{Rows: rows, stop: stop, s: s}, nil
 }
 
 func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
@@ -188,7 +219,18 @@ func (c *conn) query(ctx context.Context, query string, args []driver.NamedValue
 }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	s := c.by.watch(ctx, query, len(args))
 	defer c.guard(ctx)()
+	res, err := c.exec(ctx, query, args)
+	rows := int64(0)
+	if err == nil {
+		rows, _ = res.RowsAffected() // 0 where there is no such number
+	}
+	s.end(rows, err)
+	return res, err
+}
+
+func (c *conn) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if len(args) == 0 { // scripts: several statements, which cannot be prepared
 		if err := c.pin(ctx); err != nil {
 			return nil, err
@@ -206,13 +248,15 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 
 // BeginTx pins the tenant before the transaction, whose rollback would otherwise undo the setting behind our back.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	s := c.by.watch(ctx, begin, 0)
 	stop := c.guard(ctx)
 	tx, err := c.begin(ctx, opts)
+	s.end(0, err)
 	if err != nil {
 		stop()
 		return nil, err
 	}
-	return &guardedTx{tx, stop}, nil
+	return &guardedTx{tx, stop, c.by, ctx}, nil
 }
 
 func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
@@ -226,16 +270,20 @@ func (c *conn) begin(ctx context.Context, opts driver.TxOptions) (driver.Tx, err
 type guardedTx struct {
 	driver.Tx
 	stop func() bool
+	by   *connector
+	ctx  context.Context
 }
 
-func (t *guardedTx) Commit() error {
-	defer t.stop()
-	return t.Tx.Commit()
-}
+func (t *guardedTx) Commit() error { return t.finish(commit, t.Tx.Commit) }
 
-func (t *guardedTx) Rollback() error {
+func (t *guardedTx) Rollback() error { return t.finish(rollback, t.Tx.Rollback) }
+
+func (t *guardedTx) finish(text string, do func() error) error {
+	s := t.by.watch(t.ctx, text, 0)
 	defer t.stop()
-	return t.Tx.Rollback()
+	err := do()
+	s.end(0, err)
+	return err
 }
 
 // ready returns the prepared statement for query, on a connection that is set to the context's tenant. Nothing has been
@@ -249,8 +297,10 @@ func (c *conn) ready(ctx context.Context, query string) (*statement, error) {
 
 func (c *conn) prepared(ctx context.Context, query string) (*statement, error) {
 	if s, ok := c.stmts.Get(query); ok {
+		c.by.prepared.hits.Add(1)
 		return s, nil
 	}
+	c.by.prepared.misses.Add(1)
 	ps, err := c.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
@@ -263,6 +313,7 @@ func (c *conn) prepared(ctx context.Context, query string) (*statement, error) {
 		return nil, errors.Join(fmt.Errorf("store: %T lacks an interface that is needed", ps), ps.Close())
 	}
 	c.stmts.Add(query, s)
+	c.by.prepared.size.Add(1)
 	for _, old := range c.dropped {
 		if err := old.Close(); err != nil {
 			return nil, err
@@ -320,6 +371,12 @@ func (c *conn) ResetSession(ctx context.Context) error {
 		return driver.ErrBadConn
 	}
 	return c.pqConn.ResetSession(ctx)
+}
+
+// Close closes the connection, and its prepared statements with it.
+func (c *conn) Close() error {
+	c.by.prepared.size.Add(-int64(c.stmts.Len()))
+	return c.pqConn.Close()
 }
 
 // closedByPeer looks at a socket without taking anything from it. Before it closes a connection, Postgres sends an error

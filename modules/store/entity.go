@@ -11,7 +11,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
-	lru "github.com/hashicorp/golang-lru/v2"
 
 	"rowcall/modules/auth"
 	"rowcall/modules/filter"
@@ -83,7 +82,7 @@ type plan struct {
 	own     *column // Access.Own
 	unique  [][]string
 	hidden  auth.Role // the role from which on every field can be seen
-	texts   *lru.Cache[string, string]
+	texts   textCache
 
 	linked atomic.Bool // whether the schema knows its references
 }
@@ -93,12 +92,8 @@ var plans sync.Map // table -> *plan
 
 // newPlan reads the struct's tags, and panics at what cannot work.
 func newPlan(entity string, goType reflect.Type, query queryRows, access Access, o options) *plan {
-	texts, err := lru.New[string, string](textsPerEntity)
-	if err != nil {
-		panic(err) // the size is a constant
-	}
 	p := &plan{
-		entity: entity, table: o.table, goType: goType, query: query, access: access, unique: o.unique, texts: texts,
+		entity: entity, table: o.table, goType: goType, query: query, access: access, unique: o.unique, texts: newTextCache(),
 		byName: map[string]*column{}, byDB: map[string]*column{},
 	}
 	for _, f := range reflect.VisibleFields(goType) {
