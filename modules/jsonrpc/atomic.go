@@ -41,7 +41,7 @@ func (m *Mux) ServeAtomic(ctx context.Context, requestID string, body []byte) Re
 		if failed != nil && o.err == nil {
 			o.err = others
 		}
-		a.add(&requests[i], o)
+		a.add(ctx, &requests[i], o)
 	}
 	return a.reply()
 }

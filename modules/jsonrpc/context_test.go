@@ -3,6 +3,8 @@ package jsonrpc_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,4 +65,32 @@ func TestNothingRunsAfterTheCallerHasGone(t *testing.T) {
 			t.Errorf("%+v", reply.Calls)
 		}
 	})
+}
+
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	var seen []string
+	inOne := func(ctx context.Context, calls func(context.Context) error) error { return calls(ctx) }
+	m := newMux(jsonrpc.Options{MaxAnswer: 600, Atomic: inOne, Observe: func(ctx context.Context, method string) (context.Context, func(jsonrpc.Call)) {
+		begun := method
+		return context.WithValue(ctx, key{}, &begun), func(c jsonrpc.Call) {
+			seen = append(seen, begun+" "+c.Method+" "+string(c.ID)+" "+string(c.Kind))
+		}
+	}})
+	jsonrpc.Handle(m, "mark", func(ctx context.Context, _ none) (string, error) {
+		*ctx.Value(key{}).(*string) += " ran"
+		return strings.Repeat("x", 600), nil
+	})
+	m.Serve(t.Context(), requestID, []byte(`[{"id":1,"method":"nonsense"},{"id":2},{"id":3,"method":"mark"},{"method":"mark"},{"id":4,"method":"mark"}]`))
+	want := []string{" nonsense 1 METHOD_NOT_FOUND", "  2 INVALID_REQUEST", "mark ran mark 3 ", "mark ran mark  ", "mark mark 4 ABORTED"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("%q, want %q", seen, want)
+	}
+	seen = nil
+	m.ServeAtomic(t.Context(), requestID, []byte(`[{"id":1,"method":"ping"},{"id":2,"method":"boom"},{"id":3,"method":"mark"}]`))
+	want = []string{"ping ping 1 ABORTED", "boom boom 2 INTERNAL", "mark mark 3 ABORTED"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("atomic: %q, want %q", seen, want)
+	}
 }

@@ -49,6 +49,11 @@ type Options struct {
 	// and only if it returns nil, unless its error says that this is not known.
 	Atomic func(ctx context.Context, calls func(ctx context.Context) error) error
 
+	// Observe, if not nil, is told of each call before it runs, by the name of its method: "" if there is no such method. The
+	// call runs with the context that it returns, and the function that it returns is told what came of it, which is known
+	// after all calls of an atomic batch. Of a call that does not run it is told then.
+	Observe func(ctx context.Context, method string) (context.Context, func(Call))
+
 	// Timeout, if not 0, is when a call's context ends. A handler that does not heed its context is not interrupted.
 	Timeout time.Duration
 
@@ -99,6 +104,9 @@ func Ahead[P any](prepare func(ctx context.Context, params []P) context.Context)
 func New(opts Options) *Mux {
 	if opts.Log == nil {
 		opts.Log = zap.NewNop()
+	}
+	if opts.Observe == nil {
+		opts.Observe = func(ctx context.Context, _ string) (context.Context, func(Call)) { return ctx, func(Call) {} }
 	}
 	setDefault(&opts.MaxBatch, 100)
 	setDefault(&opts.MaxDepth, 10_000)

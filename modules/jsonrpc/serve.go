@@ -35,6 +35,8 @@ type outcome struct {
 	text   jsontext.Value // the result, if it is encoded already
 	err    error
 	took   time.Duration
+
+	observed func(Call) // of Options.Observe; nil: the call did not run
 }
 
 // Serve runs the calls of a body, one after another, and returns when all are done. requestID ties errors to the log.
@@ -58,10 +60,10 @@ func (m *Mux) Serve(ctx context.Context, requestID string, body []byte) Reply {
 		}
 		alike--
 		if a.text.Len() > m.options.MaxAnswer && r.id != nil {
-			a.add(r, outcome{err: errAnswerSize})
+			a.add(ctx, r, outcome{err: errAnswerSize})
 			continue
 		}
-		a.add(r, m.run(prepared, r))
+		a.add(ctx, r, m.run(prepared, r))
 	}
 	return a.reply()
 }
@@ -86,12 +88,13 @@ var errAnswerSize = apperr.New(apperr.Aborted, "The answer to the calls before t
 
 // run runs a call. Its panic is its error.
 func (m *Mux) run(ctx context.Context, r *request) (o outcome) {
+	ctx, observed := m.options.Observe(ctx, m.known(r))
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
 			o = outcome{err: &panicError{p, debug.Stack()}}
 		}
-		o.took = time.Since(start)
+		o.took, o.observed = time.Since(start), observed
 	}()
 	if m.options.Limit != nil {
 		if err := m.options.Limit(ctx); err != nil {
@@ -161,7 +164,7 @@ func newAnswer(m *Mux, requestID string, batch bool, calls int) *answer {
 }
 
 // add answers a call, unless it is a notification.
-func (a *answer) add(r *request, o outcome) {
+func (a *answer) add(ctx context.Context, r *request, o outcome) {
 	call := Call{Method: a.mux.name(r), ID: r.id, Duration: o.took}
 	silent := r.id == nil && r.fault == ""
 	start := a.text.Len()
@@ -187,6 +190,10 @@ func (a *answer) add(r *request, o outcome) {
 		}
 	}
 	a.calls = append(a.calls, call)
+	if o.observed == nil {
+		_, o.observed = a.mux.options.Observe(ctx, a.mux.known(r))
+	}
+	o.observed(call)
 }
 
 func notEncoded(err error) error {
@@ -225,10 +232,18 @@ func refused(requestID string, err error) Reply {
 	return reply
 }
 
-// name returns the method's name, without a copy where there is such a method.
-func (m *Mux) name(r *request) string {
+// known returns the name of the call's method, "" if there is no such method.
+func (m *Mux) known(r *request) string {
 	if method := m.methods[string(r.method)]; method != nil {
 		return method.Name
+	}
+	return ""
+}
+
+// name returns the name that the call gives, without a copy where there is such a method.
+func (m *Mux) name(r *request) string {
+	if name := m.known(r); name != "" {
+		return name
 	}
 	return string(r.method)
 }
