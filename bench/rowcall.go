@@ -21,6 +21,7 @@ import (
 	"rowcall/modules/store"
 	"rowcall/rpc"
 	"rowcall/web"
+	"rowcall/web/telemetry"
 )
 
 // serveRowcall is the server as web/rowcall puts it together, with a session to send requests by.
@@ -30,7 +31,14 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, store.Config{TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: serverConns + 2})
+	log, err := requestLog()
+	if err != nil {
+		return err
+	}
+	watch := telemetry.New(telemetry.Config{Log: log, SlowStatement: 500 * time.Millisecond})
+	db, err := store.Open(ctx, store.Config{
+		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: serverConns + 2, Observe: watch.Statement,
+	})
 	if err != nil {
 		return err
 	}
@@ -45,16 +53,12 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	if err != nil {
 		return err
 	}
-	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Limit: limit.Call, Guard: func(ctx context.Context, _ string) error {
+	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Limit: limit.Call, Observe: watch.Call, Guard: func(ctx context.Context, _ string) error {
 		_, err := auth.ActorFrom(ctx)
 		return err
 	}})
 	rpc.Register(mux, rpc.API{DB: db, Authn: authn})
-	log, err := requestLog()
-	if err != nil {
-		return err
-	}
-	h, err := web.New(web.Config{Mux: mux, Authn: authn, Limits: limits(), Ready: db.Ping, Log: log})
+	h, err := web.New(web.Config{Mux: mux, Authn: authn, Limits: limits(), Ready: db.Ping, Log: log, Telemetry: watch})
 	if err != nil {
 		return err
 	}

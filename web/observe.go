@@ -16,6 +16,7 @@ import (
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
+	"rowcall/web/telemetry"
 )
 
 // observation is what is noted of a request for its log line.
@@ -23,6 +24,9 @@ type observation struct {
 	request auth.Request
 	calls   []jsonrpc.Call
 	err     error // of a request that was refused as a whole
+	start   time.Time
+	auth    time.Duration // that finding out who calls took
+	timed   bool          // whether the client is told
 }
 
 const observationKey = "rowcall.observation"
@@ -34,11 +38,14 @@ func observed(c *gin.Context) *observation {
 // observe gives the request its id, puts what is known of it into its context, and logs it when it is done. A panic
 // becomes a 500 and is logged with its stack.
 func (s *Server) observe(c *gin.Context) {
-	start := time.Now()
-	o := &observation{request: auth.Request{ID: uuid.NewString(), Address: c.ClientIP(), Now: time.Now}}
+	o := &observation{
+		request: auth.Request{ID: uuid.NewString(), Address: c.ClientIP(), Now: time.Now},
+		start:   time.Now(), timed: s.ServerTiming,
+	}
 	c.Set(observationKey, o)
 	c.Header("X-Request-Id", o.request.ID)
-	c.Request = c.Request.WithContext(auth.WithRequest(c.Request.Context(), &o.request))
+	ctx, ended := s.Telemetry.Request(auth.WithRequest(c.Request.Context(), &o.request), c.Request, c.FullPath())
+	c.Request = c.Request.WithContext(ctx)
 	defer func() {
 		if p := recover(); p != nil {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -47,7 +54,8 @@ func (s *Server) observe(c *gin.Context) {
 			s.Log.Error("panic", zap.String("request_id", o.request.ID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			refuse(c, http.StatusInternalServerError, apperr.Wrap(apperr.Internal, "Internal error", fmt.Errorf("panic: %v", p)))
 		}
-		s.logRequest(c, o, time.Since(start))
+		ended(c.Writer.Status())
+		s.logRequest(c, o, time.Since(o.start))
 	}()
 	c.Next()
 }
@@ -82,6 +90,9 @@ func (s *Server) logRequest(c *gin.Context, o *observation, took time.Duration) 
 		zap.Int("statements", o.request.Stats.Statements),
 		zap.Duration("db", o.request.Stats.Database),
 	}
+	if id := telemetry.TraceID(c.Request.Context()); id != "" {
+		fields = append(fields, zap.String("trace_id", id))
+	}
 	if a := o.request.Actor; a != nil {
 		fields = append(fields, zap.String("tenant", a.TenantSlug), zap.Int64("user", a.User))
 	}
@@ -97,6 +108,17 @@ func (s *Server) logRequest(c *gin.Context, o *observation, took time.Duration) 
 		fields = append(fields, zap.String("kind", string(apperr.From(o.err).Kind)), zap.NamedError("error", o.err))
 	}
 	entry.Write(fields...)
+}
+
+// serverTiming tells the client what took how long so far (https://www.w3.org/TR/server-timing/), where it is to be told.
+func (o *observation) serverTiming(h http.Header) {
+	if !o.timed {
+		return
+	}
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	stats := o.request.Stats
+	h.Set("Server-Timing", fmt.Sprintf(`auth;dur=%.2f, db;dur=%.2f;desc="%d statements", total;dur=%.2f`,
+		ms(o.auth), ms(stats.Database), stats.Statements, ms(time.Since(o.start))))
 }
 
 func kindOf(call jsonrpc.Call) string {

@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -82,6 +84,47 @@ func TestNoSecretIsLogged(t *testing.T) {
 			if strings.Contains(text, secret) {
 				t.Errorf("a secret is logged: %s", text)
 			}
+		}
+	}
+}
+
+func TestServerTiming(t *testing.T) {
+	t.Parallel()
+	api := rpctest.New(t)
+	told, untold := serve(t, api, func(cfg *web.Config) { cfg.ServerTiming = true }), serve(t, api)
+	token := bearer(told.login("demo1").Token)
+	pattern := regexp.MustCompile(`^auth;dur=(\d+\.\d\d), db;dur=(\d+\.\d\d);desc="(\d+) statements", total;dur=(\d+\.\d\d)$`)
+	for body, statements := range map[string]float64{
+		list:                          1,
+		"[" + list + "," + list + "]": 2,
+		`{"method":"list_tasks"}`:     1, // there is no answer to say it in but the header
+		`{`:                           0,
+	} {
+		if a := untold.post("/api/rpc", body, token...); a.header.Get("Server-Timing") != "" {
+			t.Errorf("%s: it is not for everyone: %s", body, a.header.Get("Server-Timing"))
+		}
+		text := told.post("/api/rpc", body, token...).header.Get("Server-Timing")
+		found := pattern.FindStringSubmatch(text)
+		if found == nil {
+			t.Fatalf("%s: Server-Timing is %q", body, text)
+		}
+		var n [5]float64 // auth, db, statements, total
+		for i := 1; i < len(n); i++ {
+			n[i], _ = strconv.ParseFloat(found[i], 64)
+		}
+		// The look at what has changed since, which authentication takes, may be another request's.
+		if n[3] < statements || n[3] > statements+1 || n[4] < n[1] || n[4] < n[2] || n[4] <= 0 || statements > 0 && n[2] <= 0 {
+			t.Errorf("%s: %s", body, text)
+		}
+	}
+}
+
+func TestMetricsAndProfilesAreNotPublic(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/api/metrics"} {
+		if a := s.send("GET", path, ""); a.status != 404 {
+			t.Errorf("%s: %d", path, a.status)
 		}
 	}
 }

@@ -35,12 +35,14 @@ func (s *Server) rpc(c *gin.Context) {
 	if !ok {
 		return
 	}
+	o := observed(c)
+	start := time.Now()
 	actor, err := s.authenticate(c)
+	o.auth = time.Since(start)
 	if err != nil {
 		refuseAs(c, err)
 		return
 	}
-	o := observed(c)
 	o.request.Actor = actor
 	reply, err := s.run(c.Request.Context(), o.request.ID, body, serve)
 	if err != nil {
@@ -53,6 +55,7 @@ func (s *Server) rpc(c *gin.Context) {
 		o.err = reply.Err
 		answer(c, http.StatusBadRequest, reply.Body)
 	case reply.Body == nil:
+		o.serverTiming(c.Writer.Header())
 		c.Status(http.StatusNoContent)
 	default:
 		answer(c, http.StatusOK, reply.Body)
@@ -108,5 +111,6 @@ func answer(c *gin.Context, status int, body []byte) {
 	if err := http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		observed(c).err = err
 	}
+	observed(c).serverTiming(c.Writer.Header())
 	c.Data(status, "application/json", body)
 }

@@ -17,6 +17,7 @@ import (
 	"rowcall/modules/apperr"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
+	"rowcall/web/telemetry"
 )
 
 // Limits of a connection. The body's are those of the wire contract.
@@ -37,8 +38,10 @@ type Config struct {
 	Limits         *limit.Limits                   // nil for none
 	Ready          func(ctx context.Context) error // whether the database can be worked with
 	Log            *zap.Logger
-	TrustedProxies []string      // CIDRs whose X-Forwarded-For is believed
-	StopTimeout    time.Duration // how long running calls may go on after a stop
+	Telemetry      *telemetry.Telemetry // nil for none
+	ServerTiming   bool                 // whether answers say what took how long, which is for development
+	TrustedProxies []string             // CIDRs whose X-Forwarded-For is believed
+	StopTimeout    time.Duration        // how long running calls may go on after a stop
 }
 
 // Server serves HTTP. Make one with New.

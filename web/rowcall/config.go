@@ -35,6 +35,7 @@ type config struct {
 	DataDir     string
 
 	Addr           string // host:port
+	AdminAddr      string // "" for none
 	TrustedProxies []string
 	CallTimeout    time.Duration
 	StopTimeout    time.Duration
@@ -42,8 +43,10 @@ type config struct {
 	Limits           limit.Config
 	StatementTimeout time.Duration // 0 for none
 
-	LogLevel  zapcore.Level
-	LogFormat string // json or console
+	LogLevel      zapcore.Level
+	LogFormat     string        // json or console
+	SlowStatement time.Duration // 0 for none
+	SlowPlan      bool
 
 	TokenKey          auth.Key
 	PasswordKey       auth.Key
@@ -118,7 +121,12 @@ var serverSettings = []setting{
 	{
 		name: nameAddr, fallback: "127.0.0.1:8080",
 		help: "host:port to listen on; port 0 for any that is free",
-		set:  setAddr,
+		set:  func(c *config, s string) error { return setAddr(&c.Addr, s) },
+	},
+	{
+		name: "ROWCALL_ADMIN_ADDR",
+		help: "host:port to serve /metrics and /debug/pprof/ on, which must not be public: they ask nobody who they are; without it there are none",
+		set:  func(c *config, s string) error { return setAddr(&c.AdminAddr, s) },
 	},
 	{
 		name: "ROWCALL_TRUSTED_PROXIES",
@@ -148,6 +156,16 @@ var serverSettings = []setting{
 		name: "ROWCALL_LOG_FORMAT", fallback: "json", byMode: map[mode]string{modeDev: "console"},
 		help: strings.Join(logFormats, " or "),
 		set:  func(c *config, s string) error { return setOneOf(&c.LogFormat, s, logFormats) },
+	},
+	{
+		name: "ROWCALL_SLOW_STATEMENT", fallback: "500ms",
+		help: "statements that take as long are logged, without their values; 0 for none, at most 5m",
+		set:  func(c *config, s string) error { return setDuration(&c.SlowStatement, s, 0, 5*time.Minute) },
+	},
+	{
+		name: "ROWCALL_SLOW_STATEMENT_PLAN", fallback: "false",
+		help: "true to log with them how Postgres would run them for any values (EXPLAIN, which runs nothing), one at a time",
+		set:  func(c *config, s string) error { return setBool(&c.SlowPlan, s) },
 	},
 	{
 		name: "ROWCALL_TOKEN_KEY", byMode: map[mode]string{modeDev: devTokenKey}, needed: []mode{modeServe}, show: hide,

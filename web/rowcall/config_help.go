@@ -31,6 +31,7 @@ func printHelp(w io.Writer) error {
 	for _, s := range settings {
 		fmt.Fprintf(&b, "  %s%s\n%s", s.name, s.defaults(), wrap(s.help, "      "))
 	}
+	b.WriteString("\nTraces are sent where the OTEL_ variables of OpenTelemetry say, as OTEL_EXPORTER_OTLP_ENDPOINT.\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }

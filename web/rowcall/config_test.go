@@ -36,7 +36,8 @@ func TestDevelopmentNeedsNothing(t *testing.T) {
 	c := load(t, modeDev)
 	if c.DatabaseURL != "" || c.Addr != "127.0.0.1:8080" || c.DataDir != ".data" || c.LogFormat != "console" ||
 		c.LogLevel != zapcore.InfoLevel || c.DBConns != 10 || c.TrustedProxies != nil ||
-		c.TokenTTL != 15*time.Minute || c.RefreshTTL != 720*time.Hour || c.CallTimeout != 10*time.Second || c.StopTimeout != 15*time.Second {
+		c.TokenTTL != 15*time.Minute || c.RefreshTTL != 720*time.Hour || c.CallTimeout != 10*time.Second || c.StopTimeout != 15*time.Second ||
+		c.AdminAddr != "" || c.SlowStatement != 500*time.Millisecond || c.SlowPlan {
 		t.Errorf("%v", c)
 	}
 	if c.TokenKey == nil || c.PasswordKey == nil || bytes.Equal(c.TokenKey, c.PasswordKey) || c.LegacyPasswordKey != nil {
@@ -49,7 +50,8 @@ func TestProduction(t *testing.T) {
 	c := load(t, modeServe, production("ROWCALL_LEGACY_PASSWORD_KEY="+legacy, "ROWCALL_TENANT_DATABASE_URL=postgres://t@db/r",
 		"ROWCALL_PLATFORM_DATABASE_URL=postgres://p@db/r", "ROWCALL_LOG_LEVEL=debug", "ROWCALL_DATA_DIR=/srv/data",
 		"ROWCALL_TRUSTED_PROXIES=10.1.2.3/8, ::1/128", "ROWCALL_DB_CONNS=20", "ROWCALL_TOKEN_TTL=1h",
-		"ROWCALL_REFRESH_TTL=24h", "ROWCALL_CALL_TIMEOUT=30s", "ROWCALL_STOP_TIMEOUT=1m", "ROWCALL_TOKEN_TTL=2h")...)
+		"ROWCALL_REFRESH_TTL=24h", "ROWCALL_CALL_TIMEOUT=30s", "ROWCALL_STOP_TIMEOUT=1m", "ROWCALL_TOKEN_TTL=2h",
+		"ROWCALL_ADMIN_ADDR=10.0.0.1:9100", "ROWCALL_SLOW_STATEMENT=0", "ROWCALL_SLOW_STATEMENT_PLAN=true")...)
 	want, err := auth.ParseKey(legacy)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +59,8 @@ func TestProduction(t *testing.T) {
 	if c.DatabaseURL != ownerURL || c.TenantURL != "postgres://t@db/r" || c.PlatformURL != "postgres://p@db/r" ||
 		!bytes.Equal(c.LegacyPasswordKey, want) || c.LogLevel != zapcore.DebugLevel || c.LogFormat != "json" || c.DataDir != "/srv/data" ||
 		!slices.Equal(c.TrustedProxies, []string{"10.0.0.0/8", "::1/128"}) || c.DBConns != 20 || c.TokenTTL != time.Hour ||
-		c.RefreshTTL != 24*time.Hour || c.CallTimeout != 30*time.Second || c.StopTimeout != time.Minute {
+		c.RefreshTTL != 24*time.Hour || c.CallTimeout != 30*time.Second || c.StopTimeout != time.Minute ||
+		c.AdminAddr != "10.0.0.1:9100" || c.SlowStatement != 0 || !c.SlowPlan {
 		t.Errorf("%v", c)
 	}
 }
@@ -113,6 +116,9 @@ func TestFaults(t *testing.T) {
 		{"ROWCALL_ADDR=localhost", "ROWCALL_ADDR must be host:port"},
 		{"ROWCALL_ADDR=localhost:70000", "ROWCALL_ADDR must be host:port"},
 		{"ROWCALL_ADDR=localhost:http", "ROWCALL_ADDR must be host:port"},
+		{"ROWCALL_ADMIN_ADDR=9100", "ROWCALL_ADMIN_ADDR must be host:port"},
+		{"ROWCALL_SLOW_STATEMENT=-1s", "ROWCALL_SLOW_STATEMENT must be a time from 0s to 5m"},
+		{"ROWCALL_SLOW_STATEMENT_PLAN=yes", "ROWCALL_SLOW_STATEMENT_PLAN must be true or false"},
 		{"PORT=-1", "PORT must be a whole number from 0 to 65535"},
 		{"PORT=http", "PORT must be a whole number"},
 		{"ROWCALL_DB_CONNS=0", `from 1 to 1000, not "0"`},

@@ -79,6 +79,14 @@ func setDuration(field *time.Duration, text string, least, most time.Duration) e
 	return nil
 }
 
+func setBool(field *bool, text string) error {
+	if text != "true" && text != "false" {
+		return fmt.Errorf("must be true or false, not %q", text)
+	}
+	*field = text == "true"
+	return nil
+}
+
 func setOneOf(field *string, text string, allowed []string) error {
 	if !slices.Contains(allowed, text) {
 		return fmt.Errorf("must be one of %s, not %q", strings.Join(allowed, ", "), text)
@@ -95,7 +103,7 @@ func setLogLevel(c *config, text string) error {
 	return c.LogLevel.Set(level)
 }
 
-func setAddr(c *config, text string) error {
+func setAddr(field *string, text string) error {
 	_, port, err := net.SplitHostPort(text)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
@@ -103,7 +111,7 @@ func setAddr(c *config, text string) error {
 	if err != nil {
 		return fmt.Errorf("must be host:port with a port from 0 to 65535, not %q", text)
 	}
-	c.Addr = text
+	*field = text
 	return nil
 }
 

@@ -24,7 +24,11 @@ type database struct {
 	*store.DB
 	cluster *pgdev.Cluster
 	version int64
+	observe observer
 }
+
+// observer is store.Config's Observe.
+type observer = func(context.Context, store.Statement)
 
 // Close closes the database, and stops a private cluster that nobody else uses.
 func (d *database) Close() (err error) {
@@ -47,8 +51,8 @@ func (d *database) ready(ctx context.Context) error {
 
 // openDatabase brings the database up to date and opens it. In development it makes what is missing: a private cluster,
 // the database in it, and the demo data.
-func openDatabase(ctx context.Context, cfg config, passwords *auth.Passwords, log *zap.Logger) (*database, error) {
-	d := &database{}
+func openDatabase(ctx context.Context, cfg config, passwords *auth.Passwords, log *zap.Logger, observe observer) (*database, error) {
+	d := &database{observe: observe}
 	ownerURL := cfg.DatabaseURL
 	if cfg.mode == modeDev {
 		var err error
@@ -74,7 +78,8 @@ func (d *database) open(ctx context.Context, cfg config, ownerURL string, passwo
 		}
 	}
 	d.DB, err = store.Open(ctx, store.Config{
-		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, CursorKey: cfg.TokenKey.Derive("cursors of lists"), StatementTimeout: cfg.StatementTimeout,
+		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, CursorKey: cfg.TokenKey.Derive("cursors of lists"),
+		StatementTimeout: cfg.StatementTimeout, Observe: d.observe,
 	})
 	if err != nil {
 		return err
@@ -170,7 +175,7 @@ func recreate(ctx context.Context, environ []string, stdout, stderr io.Writer) (
 	if err != nil {
 		return err
 	}
-	d, err := openDatabase(ctx, cfg, passwords, log)
+	d, err := openDatabase(ctx, cfg, passwords, log, nil)
 	if err != nil {
 		return err
 	}

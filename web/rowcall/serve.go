@@ -17,6 +17,7 @@ import (
 	"rowcall/modules/limit"
 	"rowcall/rpc"
 	"rowcall/web"
+	"rowcall/web/telemetry"
 )
 
 // gcPercent lets the heap grow further between collections than Go's default: the live heap is small, and on two cores
@@ -37,17 +38,27 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	if err != nil {
 		return err
 	}
-	d, err := openDatabase(ctx, cfg, passwords, log)
+	traces, err := telemetry.Traces(ctx, log)
+	if err != nil {
+		return err
+	}
+	watch := telemetry.New(telemetry.Config{Log: log, Traces: traces, SlowStatement: cfg.SlowStatement, SlowPlan: cfg.SlowPlan})
+	defer watch.Close(ctx)
+	d, err := openDatabase(ctx, cfg, passwords, log, watch.Statement)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 
 	authn := model.NewAuthn(d.DB, passwords, auth.NewTokens(cfg.TokenKey, cfg.TokenTTL), cfg.RefreshTTL)
-	mux := jsonrpc.New(jsonrpc.Options{Limit: limit.Call, Guard: loggedIn, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log})
+	mux := jsonrpc.New(jsonrpc.Options{
+		Limit: limit.Call, Guard: loggedIn, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log, Observe: watch.Call,
+	})
 	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn})
+	limits := limit.New(cfg.Limits)
+	watch.Register(telemetry.Database(d.DB), limits)
 	server, err := web.New(web.Config{
-		Mux: mux, Authn: authn, Limits: limit.New(cfg.Limits), Ready: d.ready, Log: log,
+		Mux: mux, Authn: authn, Limits: limits, Ready: d.ready, Log: log, Telemetry: watch, ServerTiming: m == modeDev,
 		TrustedProxies: cfg.TrustedProxies, StopTimeout: cfg.StopTimeout,
 	})
 	if err != nil {
@@ -56,6 +67,13 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
 		return err
+	}
+	if cfg.AdminAddr != "" {
+		stop, failed := serveAdmin(ctx, cfg.AdminAddr, watch, log)
+		if failed != nil {
+			return errors.Join(failed, l.Close())
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 	}
 	log.Info("serving", zap.Stringer("address", l.Addr()), zap.Int64("migration", d.version))
 	if m == modeDev {
@@ -67,6 +85,22 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	err = server.Serve(ctx, l)
 	log.Info("stopped")
 	return err
+}
+
+// serveAdmin serves the admin listener until stop is called, which is after the calls are done: they are watched to the end.
+func serveAdmin(ctx context.Context, addr string, watch *telemetry.Telemetry, log *zap.Logger) (stop func() error, err error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	log.Info("serving metrics and profiles", zap.Stringer("address", l.Addr()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- watch.ServeAdmin(ctx, l) }()
+	return func() error {
+		cancel()
+		return <-done
+	}, nil
 }
 
 // loggedIn is the guard of every method that is not public.
