@@ -25,10 +25,7 @@ func (p *parser) jsonPath(field int, path string) error {
 		}
 	}
 	v := jsonValue{field, segments}
-	if p.dec.PeekKind() == jsontext.KindBeginObject {
-		return p.operators(pathOperators, pathOperatorNames, "a JSON value", func(op *operator) error { return p.jsonCondition(v, op) })
-	}
-	return p.jsonCondition(v, pathOperators["$eq"])
+	return p.valueOf(JSON, pathOperators, pathOperatorNames, func(op *operator) error { return p.jsonCondition(v, op) })
 }
 
 // jsonValue is what a path in a JSON field leads to.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -53,7 +54,7 @@ func (l *listing) open(cursor string) ([]any, error) {
 		return nil, errCursor
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(sealed) <= codeSize {
+	if err != nil || len(sealed) <= codeSize || strings.ContainsAny(cursor, "\r\n") { // which base64 ignores
 		return nil, errCursor
 	}
 	text, code := sealed[:len(sealed)-codeSize], sealed[len(sealed)-codeSize:]
