@@ -90,6 +90,9 @@ func (l *listing) code(text []byte) []byte {
 	bound = binary.AppendVarint(bound, user)
 	bound = strconv.AppendBool(bound, l.own)
 	bound = appendPart(bound, []byte(l.entity))
+	for i := range l.order.Keys {
+		bound = append(bound, byte(l.order.Keys[i].Field.Type)) // as which the values are read
+	}
 	bound = l.order.Shape(l.asked.Shape(bound))
 	for _, arg := range l.order.Args(l.asked.Args(nil, l.own, user), l.own, user) {
 		bound = appendPart(bound, appendArgText(nil, arg))
