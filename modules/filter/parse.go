@@ -52,6 +52,7 @@ type parser struct {
 	marked     bool
 	search     string
 	probes     []Probe
+	negations  int // that what is read stands under
 	conditions int
 	scratch    []byte // the last string
 }
@@ -113,6 +114,10 @@ func (p *parser) groups(f form, depth int) error {
 func (p *parser) group(negated bool, depth int) error {
 	if err := p.open(jsontext.KindBeginObject, depth, "must be an object"); err != nil {
 		return err
+	}
+	if negated {
+		p.negations++
+		defer func() { p.negations-- }()
 	}
 	at := len(p.nodes)
 	p.nodes = append(p.nodes, node{form: allOf, negated: negated})

