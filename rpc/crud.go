@@ -162,8 +162,11 @@ func (n entity[E, K]) get(tx *store.Tx, p getParams[K]) (row[E], error) {
 		e, err := n.one(tx, p.ID)
 		return n.row(tx, e), err
 	}
+	if err := charge(tx.Context(), sel.Rows(), "params.include"); err != nil {
+		return row[E]{}, err
+	}
 	r, err := n.repo.GetSelected(tx, p.ID, sel)
-	return row[E]{record: &r}, err
+	return row[E]{record: &r}, apperr.Under("params", err)
 }
 
 // several is rows that calls side by side are about to get, read by the first of them.
@@ -216,8 +219,8 @@ func (n entity[E, K]) list(ctx context.Context, p listParams) (page[E], error) {
 		return page[E]{}, err
 	}
 	const path = "params.list_options"
-	if err := charge(ctx, o.Most(sel)); err != nil {
-		return page[E]{}, apperr.Under(path, err)
+	if err := charge(ctx, o.Most(sel), path+".limit"); err != nil {
+		return page[E]{}, err
 	}
 	if sel == nil && !n.repo.Hides(tx.Actor.Role) {
 		found, err := n.repo.List(tx, o)
@@ -227,14 +230,14 @@ func (n entity[E, K]) list(ctx context.Context, p listParams) (page[E], error) {
 	return page[E]{rows[E]{records: found.Rows}, found.NextCursor, found.Total}, apperr.Under(path, err)
 }
 
-// maxRequested bounds the rows that the lists of one request can ask for, with what they embed. A batch of lists meets it before a
+// maxRequested bounds the rows that the calls of one request can ask for by lists and by what they embed. A batch meets it before a
 // statement is written.
 const maxRequested = 500_000
 
-func charge(ctx context.Context, rows int64) error {
+func charge(ctx context.Context, rows int64, path string) error {
 	stats := &auth.RequestFrom(ctx).Stats
 	if stats.Requested += rows; stats.Requested > maxRequested {
-		return apperr.Invalid(apperr.Issue{Path: "limit", Reason: "makes the lists of this request ask for more than 500,000 rows in all"})
+		return apperr.Invalid(apperr.Issue{Path: path, Reason: "makes the calls of this request ask for more than 500,000 rows in all"})
 	}
 	return nil
 }

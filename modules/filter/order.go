@@ -173,6 +173,8 @@ func (p *parser) follow(name string) (refs []int, path []*Ref, s *Schema, rest s
 			return refs, path, s, name, nil
 		case s.refs[i].Many:
 			return nil, nil, nil, "", p.fail("goes through a list")
+		case len(refs)+1 == maxDepth:
+			return nil, nil, nil, "", p.fail("is nested deeper than 8 levels")
 		case len(path) == maxDepth:
 			return nil, nil, nil, "", p.fail("leads through more than 8 references")
 		}

@@ -52,6 +52,7 @@ type parser struct {
 	marked     bool
 	search     string
 	probes     []Probe
+	negations  int // that what is read stands under
 	conditions int
 	scratch    []byte // the last string
 }
@@ -113,6 +114,10 @@ func (p *parser) groups(f form, depth int) error {
 func (p *parser) group(negated bool, depth int) error {
 	if err := p.open(jsontext.KindBeginObject, depth, "must be an object"); err != nil {
 		return err
+	}
+	if negated {
+		p.negations++
+		defer func() { p.negations-- }()
 	}
 	at := len(p.nodes)
 	p.nodes = append(p.nodes, node{form: allOf, negated: negated})
@@ -199,16 +204,22 @@ func (p *parser) field(i int) error {
 	f := &p.schema.fields[i]
 	p.rights.need(f.Read, p.here)
 	t := f.Type
+	return p.valueOf(t, operators[t], operatorNames[t], func(op *operator) error { return p.condition(i, t, op) })
+}
+
+// valueOf reads what is asked of a value of the type: a scalar, null or an object of operators, with condition for what each
+// of them takes.
+func (p *parser) valueOf(t Type, known map[string]*operator, names []string, condition func(*operator) error) error {
 	switch p.dec.PeekKind() {
 	case jsontext.KindBeginObject:
-		return p.operators(operators[t], operatorNames[t], types[t].noun, func(op *operator) error { return p.condition(i, t, op) })
+		return p.operators(known, names, types[t].noun, condition)
 	case jsontext.KindBeginArray:
 		if _, err := p.token(); err != nil {
 			return err
 		}
 		return p.fail("must be " + types[t].noun + ", null or an object of operators")
 	default:
-		return p.condition(i, t, operators[t]["$eq"])
+		return condition(known["$eq"])
 	}
 }
 

@@ -25,10 +25,7 @@ func (p *parser) jsonPath(field int, path string) error {
 		}
 	}
 	v := jsonValue{field, segments}
-	if p.dec.PeekKind() == jsontext.KindBeginObject {
-		return p.operators(pathOperators, pathOperatorNames, "a JSON value", func(op *operator) error { return p.jsonCondition(v, op) })
-	}
-	return p.jsonCondition(v, pathOperators["$eq"])
+	return p.valueOf(JSON, pathOperators, pathOperatorNames, func(op *operator) error { return p.jsonCondition(v, op) })
 }
 
 // jsonValue is what a path in a JSON field leads to.
@@ -138,8 +135,15 @@ func (p *parser) jsonEqual(v jsonValue, n node) error {
 	return p.emit(n, n.form.pathArgs(v.path, value)...)
 }
 
-// probe notes that the function finds the rows of the condition that was added last, by its last argument.
+// maxProbes is how many conditions of a filter an index is asked for, each by a statement.
+const maxProbes = 4
+
+// probe notes that the function finds the rows of the condition that was added last, by its last argument. Under a negation it does
+// not: there the index would not help, and a row that has come to match since the index was asked would be chosen for it.
 func (p *parser) probe(function string) {
+	if p.negations > 0 || len(p.probes) == maxProbes {
+		return
+	}
 	arg := len(p.args) - 1
 	p.probes = append(p.probes, Probe{p.schema, function, p.args[arg], len(p.nodes) - 1, arg})
 }

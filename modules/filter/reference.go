@@ -112,6 +112,10 @@ func (p *parser) rows(ref int, none, fails bool, depth int) error {
 	p.nodes[first].negated = none
 	leave := p.enter(ref)
 	defer leave()
+	if none {
+		p.negations++
+		defer func() { p.negations-- }()
+	}
 	if err := p.group(fails, depth+1); err != nil {
 		return err
 	}

@@ -194,7 +194,7 @@ func TestErrorsOfACommitHaveKinds(t *testing.T) {
 	err := db.InTx(ctx, func(tx *store.Tx) error {
 		return second(things.Create(tx, thing{Label: "x", Boss: new(int64(1 << 40))}))
 	})
-	if e := wantKind(t, apperr.BadReference, err); e.Data["entity"] != "thing" || e.Data["field"] != "boss" {
+	if e := wantKind(t, apperr.BadReference, err); e.Data["entity"] != "thing" || e.Data["field"] != "boss_id" {
 		t.Errorf("%v", e.Data)
 	}
 	err = db.InTx(ctx, func(tx *store.Tx) error {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -53,7 +54,7 @@ func (l *listing) open(cursor string) ([]any, error) {
 		return nil, errCursor
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(sealed) <= codeSize {
+	if err != nil || len(sealed) <= codeSize || strings.ContainsAny(cursor, "\r\n") { // which base64 ignores
 		return nil, errCursor
 	}
 	text, code := sealed[:len(sealed)-codeSize], sealed[len(sealed)-codeSize:]
@@ -89,6 +90,9 @@ func (l *listing) code(text []byte) []byte {
 	bound = binary.AppendVarint(bound, user)
 	bound = strconv.AppendBool(bound, l.own)
 	bound = appendPart(bound, []byte(l.entity))
+	for i := range l.order.Keys {
+		bound = append(bound, byte(l.order.Keys[i].Field.Type)) // as which the values are read
+	}
 	bound = l.order.Shape(l.asked.Shape(bound))
 	for _, arg := range l.order.Args(l.asked.Args(nil, l.own, user), l.own, user) {
 		bound = appendPart(bound, appendArgText(nil, arg))

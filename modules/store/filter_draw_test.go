@@ -23,10 +23,20 @@ const (
 	times
 	uuids
 	jsons
+	jsonPaths // what a path in JSON leads to
 )
 
-// kinds is the fields of a thing that are filtered by.
-var kinds = map[string]kind{"id": ints, "n": ints, "f": floats, "b": bools, "s": texts, "t": times, "u": uuids, "j": jsons}
+// kinds is the fields that are filtered by.
+var kinds = map[string]map[string]kind{
+	"thing": {"id": ints, "n": ints, "f": floats, "b": bools, "s": texts, "t": times, "u": uuids, "j": jsons, "boss_id": ints, "w": texts},
+	"card":  {"id": ints, "owner_id": ints, "thing_id": ints, "name": texts},
+}
+
+// names are kinds and relations, in an order that a drawn number can stand for.
+var names = map[string][]string{
+	"thing": {"id", "n", "f", "b", "s", "s", "t", "u", "j", "boss_id", "boss", "team", "card", "cards"},
+	"card":  {"id", "owner_id", "thing_id", "name", "thing", "things"},
+}
 
 var (
 	integers  = []int64{0, 1, -1, 2, 7, 150, math.MaxInt64, math.MinInt64}
@@ -48,7 +58,12 @@ var (
 	documents = []string{
 		`{}`, `[]`, `0`, `-0`, `1`, `1.0`, `10e-1`, `"1"`, `true`, `""`, `"é\"\\,{}"`, `{"a":1,"b":[null]}`, `{"b":[null],"a":1.00}`,
 		`{"a":null}`, `[1,2]`, `[2,1]`, `[[]]`, `1e300`,
+		`{"a":"a"}`, `{"a":"É%"}`, `{"a":["a","b"],"b":{"a":0.1}}`, `{"a":{"a":{"b":"A"}}}`, `{"a":{"b":1.0},"0":true}`, `["a",{"a":-1}]`,
+		`{"0":"a","1":[1],"-1":""}`, `{"a":[{"b":1},{"b":null}]}`, `{"a":12345678901234567890.000000001}`,
 	}
+	scalars  = []string{`"a"`, `"A"`, `1`, `1.00`, `0.1`, `true`, `-1`, `""`, `"É%"`}
+	segments = []string{"a", "a", "b", "0", "1", "-1", "+0", "é\"\\", "$eq"}
+	words    = []string{"red", "green", "blue"}
 )
 
 func drawThing(t *rapid.T) thing {
@@ -69,44 +84,110 @@ func drawThing(t *rapid.T) thing {
 	}
 	if rapid.Bool().Draw(t, "json") {
 		r.J = jsontext.Value(rapid.SampledFrom(documents).Draw(t, "j"))
+		r.K = r.J
 	}
+	r.W = rapid.Ptr(rapid.Map(rapid.SliceOfN(rapid.SampledFrom(words), 0, 4), func(w []string) string { return strings.Join(w, " ") }), true).Draw(t, "w")
 	return r
+}
+
+func drawCard(t *rapid.T) card {
+	return card{OwnerID: rapid.Int64Range(6, 8).Draw(t, "owner"), Name: drawText(t, 2), Secret: rapid.Ptr(rapid.SampledFrom(integers), true).Draw(t, "secret")}
 }
 
 func drawText(t *rapid.T, most int) string {
 	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(fragments), 0, most).Draw(t, "text"), "")
 }
 
-func drawFilter(t *rapid.T) any {
+// drawFilter leaves room for a negation around it, which takes 3 levels.
+func drawFilter(t *rapid.T, entity string) any {
 	if rapid.Bool().Draw(t, "one group") {
-		return drawGroup(t, 1)
+		return drawGroup(t, entity, 4)
 	}
-	return drawGroups(t, 1)
+	return drawGroups(t, entity, 4)
 }
 
-func drawGroups(t *rapid.T, depth int) []any {
+func drawGroups(t *rapid.T, entity string, room int) []any {
 	groups := []any{}
 	for range rapid.IntRange(0, 3).Draw(t, "groups") {
-		groups = append(groups, drawGroup(t, depth+1))
+		groups = append(groups, drawGroup(t, entity, room))
 	}
 	return groups
 }
 
-func drawGroup(t *rapid.T, depth int) map[string]any {
+// drawGroup draws a group in which there is room for so many levels more.
+func drawGroup(t *rapid.T, entity string, room int) map[string]any {
 	group := map[string]any{}
 	for range rapid.IntRange(0, 3).Draw(t, "members") {
-		name := rapid.SampledFrom([]string{"id", "n", "f", "b", "s", "s", "s", "t", "u", "j", "$and", "$or", "$not"}).Draw(t, "member")
-		switch {
-		case name[0] != '$':
-			group[name] = drawCondition(t, kinds[name])
-		case depth >= 4: // within a negation it is 3 levels deeper
-		case name == "$not":
-			group[name] = drawGroup(t, depth+1)
-		default:
-			group[name] = drawGroups(t, depth+1)
-		}
+		name, v := drawMember(t, entity, room)
+		group[name] = v
 	}
 	return group
+}
+
+func drawMember(t *rapid.T, entity string, room int) (name string, v any) {
+	some := names[entity]
+	if entity == "thing" {
+		some = append([]string{"$search", "path"}, some...)
+	}
+	if room > 1 {
+		some = append([]string{"$and", "$or", "$not"}, some...)
+	}
+	name = rapid.SampledFrom(some).Draw(t, "member")
+	rel, isRelation := relations[entity][name]
+	switch {
+	case name == "$search":
+		return name, drawWords(t)
+	case name == "path":
+		return rapid.SampledFrom([]string{"j.", "k."}).Draw(t, "field") + drawPath(t), drawCondition(t, jsonPaths)
+	case name == "$not":
+		return name, drawGroup(t, entity, room-1)
+	case name[0] == '$':
+		return name, drawGroups(t, entity, room-2)
+	case !isRelation:
+		return name, drawCondition(t, kinds[entity][name])
+	case room == 0:
+		return "id", drawCondition(t, ints)
+	case rel.many:
+		quantifiers := map[string]any{}
+		for range rapid.IntRange(0, 2).Draw(t, "quantifiers") {
+			quantifiers[rapid.SampledFrom([]string{"$some", "$every", "$none"}).Draw(t, "quantifier")] = drawGroup(t, rel.to, room-1)
+		}
+		return name, quantifiers
+	}
+	switch rapid.IntRange(0, 4).Draw(t, "how") {
+	case 0:
+		return name, nil
+	case 1:
+		return name, drawGroup(t, rel.to, room-1)
+	}
+	inner, v := drawMember(t, rel.to, room-1)
+	if inner[0] == '$' {
+		return name, map[string]any{inner: v}
+	}
+	return name + "." + inner, v
+}
+
+func drawPath(t *rapid.T) string {
+	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(segments), 1, 3).Draw(t, "path"), ".")
+}
+
+func drawWords(t *rapid.T) string {
+	var terms []string
+	for range rapid.IntRange(0, 3).Draw(t, "terms") {
+		term := rapid.SampledFrom(words).Draw(t, "word")
+		switch rapid.IntRange(0, 5).Draw(t, "term") {
+		case 0:
+			term = "-" + term
+		case 1:
+			term = `"` + term + " " + rapid.SampledFrom(words).Draw(t, "second word") + `"`
+		case 2:
+			if len(terms) > 0 {
+				terms = append(terms, "or")
+			}
+		}
+		terms = append(terms, term)
+	}
+	return strings.Join(terms, " ")
 }
 
 func drawCondition(t *rapid.T, k kind) any {
@@ -131,13 +212,13 @@ func drawCondition(t *rapid.T, k kind) any {
 // operatorsOf spells the contract's table out.
 func operatorsOf(k kind) []string {
 	ops := []string{"$eq", "$not", "$in", "$notIn", "$null"}
-	if k == jsons {
+	if k == jsons || k == jsonPaths {
 		ops = append(ops, "$has", "$notHas")
 	}
 	if k != bools && k != jsons {
 		ops = append(ops, "$lt", "$lte", "$gt", "$gte")
 	}
-	if k == texts {
+	if k == texts || k == jsonPaths {
 		ops = append(ops, "$empty", "$notEmpty", "$ilike", "$notIlike")
 		for _, verb := range []string{"Contains", "ContainsAny", "ContainsAll", "StartsWith", "StartsWithAny", "EndsWith", "EndsWithAny"} {
 			for _, fold := range []string{"", "Ci"} {
@@ -185,8 +266,10 @@ func drawOperand(t *rapid.T, k kind, op string) any {
 			list = append(list, drawText(t, 2))
 		}
 		return list
-	case k == texts && len(op) > len("$gte"):
+	case len(op) > len("$gte"):
 		return drawText(t, 2)
+	case k == jsonPaths: // what has an order
+		return json.RawMessage(rapid.SampledFrom([]string{`0`, `1`, `1.0`, `-1`, `1e300`, `0.1`, `""`, `"a"`, `"é"`, `"A"`}).Draw(t, "bound"))
 	}
 	return drawValue(t, k)
 }
@@ -210,8 +293,8 @@ func drawValue(t *rapid.T, k kind) any {
 		return rapid.SampledFrom(append(instants, extremes...)).Draw(t, "time")
 	case uuids:
 		return rapid.SampledFrom(keys).Draw(t, "uuid")
-	case jsons:
-		return json.RawMessage(rapid.SampledFrom(documents).Draw(t, "json"))
+	case jsons, jsonPaths:
+		return json.RawMessage(rapid.SampledFrom(append(scalars, documents...)).Draw(t, "json"))
 	default:
 		return drawText(t, 3)
 	}

@@ -1,22 +1,18 @@
 package store_test
 
 import (
-	"bytes"
 	"cmp"
-	"database/sql"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/modules/filter"
 	"rowcall/modules/store"
 )
@@ -25,65 +21,160 @@ import (
 // words, finds; and a filter and its negation share the rows out between them.
 
 func TestFiltersFindWhatTheyMean(t *testing.T) {
-	w := newFilterWorld(t)
+	t.Parallel()
+	w := newWorld(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		f := drawFilter(rt)
-		found := w.find(rt, f)
-		if want := w.meaning.find(w.rows, f); !slices.Equal(found, want) {
-			rt.Fatalf("%s finds %v, but means %v", encode(f), w.show(found), w.show(want))
+		v := w.draw(rt)
+		entity := rapid.SampledFrom([]string{"thing", "card"}).Draw(rt, "entity")
+		f := drawFilter(rt, entity)
+		found := v.find(rt, entity, f)
+		if want := v.meaning.find(entity, f); !slices.Equal(found, want) {
+			rt.Fatalf("as %s, %s finds %v, but means %v", v.tx.Actor.Role, encode(f), v.show(entity, found), v.show(entity, want))
 		}
-		w.shareOut(rt, found, w.find(rt, map[string]any{"$not": map[string]any{"$or": groups(f)}}))
+		v.shareOut(rt, entity, found, v.find(rt, entity, map[string]any{"$not": map[string]any{"$or": groups(f)}}))
 	})
 }
 
+// Of each operator and its negation, exactly one holds for each row: on a field, through references and on a path in JSON.
 func TestEachOperatorAndItsNegation(t *testing.T) {
-	w := newFilterWorld(t)
-	for field := range kinds {
-		operators := w.operators(field)
+	t.Parallel()
+	w := newWorld(t)
+	v := w.views[0]
+	try := func(entity, name string, k kind, times int) {
+		operators := operatorsAt(entity, name)
 		for _, op := range operators {
 			negation := negationOf(op)
 			if negation != "" && !slices.Contains(operators, negation) {
-				t.Errorf("%s: %s has no negation", field, op)
+				t.Errorf("%s: %s has no negation", name, op)
 			}
-			operands := rapid.Custom(func(rt *rapid.T) any { return drawOperand(rt, kinds[field], op) })
-			for seed := range 12 {
+			operands := rapid.Custom(func(rt *rapid.T) any { return drawOperand(rt, k, op) })
+			for seed := range times {
 				operand := operands.Example(seed)
-				f := map[string]any{field: map[string]any{op: operand}}
-				found := w.find(t, f)
-				if want := w.meaning.find(w.rows, f); !slices.Equal(found, want) {
-					t.Errorf("%s finds %v, but means %v", encode(f), w.show(found), w.show(want))
+				f := map[string]any{name: map[string]any{op: operand}}
+				found := v.find(t, entity, f)
+				if want := v.meaning.find(entity, f); !slices.Equal(found, want) {
+					t.Errorf("%s finds %v, but means %v", encode(f), v.show(entity, found), v.show(entity, want))
 				}
 				if negation != "" {
-					w.shareOut(t, found, w.find(t, map[string]any{field: map[string]any{negation: operand}}))
+					v.shareOut(t, entity, found, v.find(t, entity, map[string]any{name: map[string]any{negation: operand}}))
+				}
+			}
+		}
+	}
+	for field, k := range kinds["thing"] {
+		try("thing", field, k, 8)
+		try("thing", "boss."+field, k, 2)
+		try("card", "thing.boss."+field, k, 1)
+	}
+	for _, path := range []string{"j.a", "k.a", "j.b.0", "boss.k.a.b", "boss.j.1"} {
+		try("thing", path, jsonPaths, 4)
+	}
+	try("thing", "card.name", texts, 2)
+}
+
+// An index must not be seen in what is found.
+func TestIndexedJSONFindsTheSameRows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		path := drawPath(rt)
+		condition := drawCondition(rt, jsonPaths)
+		v := w.views[0]
+		unindexed := v.find(rt, "thing", map[string]any{"j." + path: condition})
+		if indexed := v.find(rt, "thing", map[string]any{"k." + path: condition}); !slices.Equal(indexed, unindexed) {
+			rt.Fatalf("%s: %s: %v with the index, %v without", path, encode(condition), v.show("thing", indexed), v.show("thing", unindexed))
+		}
+	})
+}
+
+func TestSearchRanksTheBestMatchFirst(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	tx := session(t, db, tenantA)
+	var ids []int64
+	for i, words := range []string{"red green blue blue blue", "red", "green", "red red red", "blue"} {
+		ids = append(ids, must[thing](t)(things.Create(tx, thing{Label: fmt.Sprint(i), W: &words})).ID)
+		must[thing](t)(things.Create(session(t, db, tenantB), thing{Label: fmt.Sprint(i), W: &words}))
+	}
+	page := must[store.Page[thing]](t)(things.List(tx, store.ListOptions{Filter: parsed(t, `{"$search":"red"}`)}))
+	if got := idsOf(page.Rows); !slices.Equal(got, []int64{ids[3], ids[0], ids[1]}) && !slices.Equal(got, []int64{ids[3], ids[1], ids[0]}) {
+		t.Errorf("%v of %v", got, ids)
+	}
+	page = must[store.Page[thing]](t)(things.List(tx, store.ListOptions{
+		Filter: parsed(t, `{"$search":"red"}`), Order: must[*filter.Order](t)(filter.ParseOrder([]byte(`"!id"`), things.Schema(), "")),
+	}))
+	if got := idsOf(page.Rows); !slices.Equal(got, []int64{ids[3], ids[1], ids[0]}) {
+		t.Errorf("%v of %v", got, ids)
+	}
+}
+
+func parsed(t rapid.TB, raw string) *filter.Filter {
+	t.Helper()
+	f, err := filter.Parse([]byte(raw), things.Schema(), "params.filters")
+	if err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	return f
+}
+
+func TestOrdersSortNullsLastAscendingAndFirstDescending(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, v := range w.views {
+		for _, name := range []string{"n", "f", "b", "s", "t", "u", "boss.n", "boss.s", "boss.boss.t", "card.name", "card.thing.f", "boss.card.owner_id"} {
+			for _, prefix := range []string{"", "!"} {
+				order, err := filter.ParseOrder([]byte(`"`+prefix+name+`"`), things.Schema(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				page, err := things.List(v.tx, store.ListOptions{Order: order})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := v.meaning.sorted([]string{prefix + name}, v.meaning.rows["thing"])
+				if got := idsOf(page.Rows); !slices.Equal(got, want) {
+					t.Errorf("as %s, %q: %v, want %v", v.tx.Actor.Role, prefix+name, got, want)
 				}
 			}
 		}
 	}
 }
 
-func TestOrdersSortNullsLastAscendingAndFirstDescending(t *testing.T) {
-	w := newFilterWorld(t)
-	for _, name := range []string{"n", "f", "b", "s", "t", "u"} {
-		for _, prefix := range []string{"", "!"} {
-			order, err := filter.ParseOrder([]byte(`"`+prefix+name+`"`), things.Schema(), "")
-			if err != nil {
-				t.Fatal(err)
+// key returns the value of a sort key.
+func (m meaning) key(r *record, name string) any {
+	for {
+		first, rest, dotted := strings.Cut(name, ".")
+		if !dotted || r == nil {
+			return r.get(name)
+		}
+		if r = m.one(r, relations[r.entity][first]); r == nil {
+			return nil
+		}
+		name = rest
+	}
+}
+
+// sorted returns the ids of things in an order, whose last key is the id.
+func (m meaning) sorted(order []string, rows []*record) []int64 {
+	rows = slices.Clone(rows)
+	slices.SortStableFunc(rows, func(a, b *record) int {
+		for _, name := range order {
+			name, desc := strings.CutPrefix(name, "!")
+			c := compareNullsLast(m.key(a, name), m.key(b, name))
+			if desc {
+				c = -c
 			}
-			page, err := things.List(w.tx, store.ListOptions{Order: order})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(page.Rows) != len(w.rows) || !slices.IsSortedFunc(page.Rows, func(a, b thing) int {
-				c := compareNullsLast(valueOf(a, name), valueOf(b, name))
-				if prefix == "!" {
-					c = -c
-				}
-				return cmp.Or(c, cmp.Compare(a.ID, b.ID))
-			}) {
-				t.Errorf("%q: %d rows, not in order", prefix+name, len(page.Rows))
+			if c != 0 {
+				return c
 			}
 		}
+		return cmp.Compare(a.id(), b.id())
+	})
+	sorted := []int64{}
+	for _, r := range rows {
+		sorted = append(sorted, r.id())
 	}
+	return sorted
 }
 
 func compareNullsLast(a, b any) int {
@@ -98,76 +189,124 @@ func compareNullsLast(a, b any) int {
 	return compare(a, b)
 }
 
-// filterWorld is rows of one tenant, beside the same rows of another.
-type filterWorld struct {
+// world is rows that refer to each other, as two actors of their tenant see them, beside other rows of another tenant with the
+// same ids.
+type world struct{ views []*view }
+
+type view struct {
 	tx      *store.Tx
-	rows    []thing // by id
 	meaning meaning
 }
 
-func newFilterWorld(t *testing.T) *filterWorld {
+func newWorld(t *testing.T) *world {
 	db := newDB(t)
-	rows := rapid.Custom(drawThing)
+	drawn, drawnCards := rapid.Custom(drawThing), rapid.Custom(drawCard)
 	var made []thing
 	for i := range 150 {
-		r := rows.Example(i)
+		r := drawn.Example(i)
 		r.Label = fmt.Sprint(i)
 		made = append(made, r)
 	}
-	if _, err := things.CreateAll(session(t, db, tenantB), made); err != nil {
+	admin, err := db.Session(as(t.Context(), tenantA, 8, auth.Admin))
+	if err != nil {
 		t.Fatal(err)
 	}
-	w := &filterWorld{tx: session(t, db, tenantA), meaning: meaning{t, db.Owner(t), map[string]string{}}}
-	var err error
-	if w.rows, err = things.CreateAll(w.tx, made); err != nil {
-		t.Fatal(err)
+	made = must[[]thing](t)(things.CreateAll(admin, made))
+	var hands []card
+	for i := range 60 {
+		c := drawnCards.Example(i)
+		c.Name = fmt.Sprint(c.Name, i)
+		hands = append(hands, c)
+	}
+	must[[]card](t)(cards.CreateAll(admin, hands))
+	// A third of the things has no boss; a boss may be one's own. Some cards that are referred to are not there.
+	db.Exec(t, `
+		UPDATE thing SET boss = (SELECT min(id) FROM thing) + (id * id * 7) % 40 WHERE id % 3 > 0;
+		UPDATE thing SET card = (SELECT min(id) FROM card) + (id * 11) % 66 WHERE id % 5 > 1;
+		UPDATE card SET thing = (SELECT min(id) FROM thing) + (id * 13) % 25 WHERE id % 4 > 0;
+		INSERT INTO thing (tenant_id, id, label, n, f, b, s, t, u, j, owner, boss, card, k, w, seal, version, cid, ctime, mid, mtime)
+		SELECT '`+tenantB.String()+`', coalesce(lag(id) OVER w, last_value(id) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)),
+			label, n, f, b, s, t, u, j, owner, boss, card, k, w, seal, version, cid, ctime, mid, mtime
+		FROM thing WINDOW w AS (ORDER BY id);
+		INSERT INTO card (tenant_id, id, owner_id, thing, name, suit, secret, version, cid, ctime, mid, mtime)
+		SELECT '`+tenantB.String()+`', id + 1, owner_id, thing, name, suit, secret, version, cid, ctime, mid, mtime FROM card`)
+	member := session(t, db, tenantA)
+	w := &world{}
+	for _, tx := range []*store.Tx{member, admin} {
+		m := meaning{t, db.Owner(t), map[string]string{}, map[string][]*record{}}
+		m.rows["thing"] = recordsOf("thing", must[store.Page[thing]](t)(things.List(tx, store.ListOptions{})).Rows)
+		m.rows["card"] = recordsOf("card", must[store.Page[card]](t)(cards.List(tx, store.ListOptions{})).Rows)
+		w.views = append(w.views, &view{tx, m})
+	}
+	own, all := w.views[0].meaning.rows, w.views[1].meaning.rows
+	if len(own["thing"]) != 150 || len(own["card"]) == 0 || len(own["card"]) >= 60 || len(all["card"]) != 60 {
+		t.Fatalf("a world of %d things and %d of %d cards", len(own["thing"]), len(own["card"]), len(all["card"]))
 	}
 	return w
 }
 
+func (w *world) draw(t *rapid.T) *view { return w.views[rapid.IntRange(0, 1).Draw(t, "view")] }
+
 // find returns the ids of the rows that the store finds, ascending.
-func (w *filterWorld) find(t rapid.TB, f any) []int64 {
-	parsed, err := filter.Parse(encode(f), things.Schema(), "params.filters")
+func (v *view) find(t rapid.TB, entity string, f any) []int64 {
+	schema := map[string]*filter.Schema{"thing": things.Schema(), "card": cards.Schema()}[entity]
+	parsed, err := filter.Parse(encode(f), schema, "params.filters")
 	if err != nil {
 		t.Fatalf("%s: %v", encode(f), err)
 	}
-	page, err := things.List(w.tx, store.ListOptions{Filter: parsed})
+	o := store.ListOptions{Filter: parsed, Order: schema.ByID()}
+	if entity == "card" {
+		page, err := cards.List(v.tx, o)
+		if err != nil {
+			t.Fatalf("%s: %v", encode(f), err)
+		}
+		return idsOf(page.Rows)
+	}
+	page, err := things.List(v.tx, o)
 	if err != nil {
 		t.Fatalf("%s: %v", encode(f), err)
 	}
-	return ids(page.Rows)
+	return idsOf(page.Rows)
 }
 
-func (w *filterWorld) shareOut(t rapid.TB, a, b []int64) {
-	if both := slices.Sorted(slices.Values(slices.Concat(a, b))); !slices.Equal(both, ids(w.rows)) {
-		t.Fatalf("%d and %d of %d rows: not each row once", len(a), len(b), len(w.rows))
+func (v *view) shareOut(t rapid.TB, entity string, a, b []int64) {
+	var all []int64
+	for _, r := range v.meaning.rows[entity] {
+		all = append(all, r.id())
+	}
+	if both := slices.Sorted(slices.Values(slices.Concat(a, b))); !slices.Equal(both, all) {
+		t.Fatalf("%d and %d of %d rows: not each row once", len(a), len(b), len(all))
 	}
 }
 
-// operators returns the operators of a field, as a mistake tells them.
-func (*filterWorld) operators(field string) []string {
-	_, err := filter.Parse(fmt.Appendf(nil, `{%q: {"$?": 0}}`, field), things.Schema(), "")
+// operatorsAt returns the operators of a field, as a mistake tells them.
+func operatorsAt(entity, field string) []string {
+	schema := map[string]*filter.Schema{"thing": things.Schema(), "card": cards.Schema()}[entity]
+	_, err := filter.Parse(fmt.Appendf(nil, `{%q: {"$?": 0}}`, field), schema, "")
 	return apperr.From(err).Issues()[0].Allowed
 }
 
-func (w *filterWorld) show(found []int64) []string {
+func (v *view) show(entity string, found []int64) []string {
 	out := []string{}
-	for _, r := range w.rows {
-		if slices.Contains(found, r.ID) {
-			row, _ := json.Marshal(r)
+	for _, r := range v.meaning.rows[entity] {
+		if slices.Contains(found, r.id()) {
+			row, _ := json.Marshal(r.values)
 			out = append(out, string(row))
 		}
 	}
 	return out
 }
 
-func ids(rows []thing) []int64 {
+func idsOf[E interface{ id() int64 }](rows []E) []int64 {
 	out := []int64{}
 	for _, r := range rows {
-		out = append(out, r.ID)
+		out = append(out, r.id())
 	}
 	return out
 }
+
+func (t thing) id() int64 { return t.ID }
+func (c card) id() int64  { return c.ID }
 
 func encode(f any) jsontext.Value {
 	raw, err := json.Marshal(f)
@@ -183,200 +322,4 @@ func groups(f any) []any {
 		return list
 	}
 	return []any{f}
-}
-
-// meaning evaluates filters by the contract's words, knowing nothing of SQL but what lower() does.
-type meaning struct {
-	t       *testing.T
-	owner   *sql.DB
-	lowered map[string]string
-}
-
-func (m meaning) find(rows []thing, f any) []int64 {
-	return ids(slices.DeleteFunc(slices.Clone(rows), func(r thing) bool {
-		return !slices.ContainsFunc(groups(f), func(g any) bool { return m.group(r, g) })
-	}))
-}
-
-func (m meaning) group(r thing, g any) bool {
-	for name, v := range g.(map[string]any) {
-		var holds bool
-		switch name {
-		case "$and":
-			holds = !slices.ContainsFunc(v.([]any), func(g any) bool { return !m.group(r, g) })
-		case "$or":
-			holds = slices.ContainsFunc(v.([]any), func(g any) bool { return m.group(r, g) })
-		case "$not":
-			holds = !m.group(r, v)
-		default:
-			holds = m.field(valueOf(r, name), v)
-		}
-		if !holds {
-			return false
-		}
-	}
-	return true
-}
-
-func (m meaning) field(value, condition any) bool {
-	operators, ok := condition.(map[string]any)
-	if !ok {
-		return m.holds(value, "$eq", condition)
-	}
-	for op, operand := range operators {
-		if !m.holds(value, op, operand) {
-			return false
-		}
-	}
-	return true
-}
-
-// holds tells whether a condition holds for a value, which is nil for NULL.
-func (m meaning) holds(value any, op string, operand any) bool {
-	if op == "$not" {
-		return !m.holds(value, "$eq", operand)
-	}
-	if verb, ok := strings.CutPrefix(op, "$not"); ok {
-		return !m.holds(value, "$"+strings.ToLower(verb[:1])+verb[1:], operand)
-	}
-	switch op {
-	case "$null":
-		return (value == nil) == operand.(bool)
-	case "$empty":
-		return (value == nil || value == "") == operand.(bool)
-	case "$eq":
-		return value == nil && operand == nil || value != nil && operand != nil && compare(value, operand) == 0
-	case "$in":
-		return slices.ContainsFunc(operand.([]any), func(o any) bool { return m.holds(value, "$eq", o) })
-	case "$ilike":
-		op = "$containsCi"
-	}
-	if value == nil {
-		return false
-	}
-	switch op {
-	case "$has":
-		var v any
-		if json.Unmarshal(value.(jsontext.Value), &v) != nil {
-			panic("not JSON")
-		}
-		switch v := v.(type) {
-		case map[string]any:
-			_, ok := v[operand.(string)]
-			return ok
-		case []any:
-			return slices.Contains(v, operand)
-		}
-		return v == operand
-	case "$lt":
-		return compare(value, operand) < 0
-	case "$lte":
-		return compare(value, operand) <= 0
-	case "$gt":
-		return compare(value, operand) > 0
-	case "$gte":
-		return compare(value, operand) >= 0
-	}
-	fold := func(s string) string { return s }
-	if verb, ok := strings.CutSuffix(op, "Ci"); ok {
-		op, fold = verb, m.lower
-	}
-	is := func(o any) bool {
-		s, part := fold(value.(string)), fold(o.(string))
-		switch {
-		case strings.HasPrefix(op, "$contains"):
-			return strings.Contains(s, part)
-		case strings.HasPrefix(op, "$startsWith"):
-			return strings.HasPrefix(s, part)
-		default:
-			return strings.HasSuffix(s, part)
-		}
-	}
-	switch list, _ := operand.([]any); {
-	case strings.HasSuffix(op, "Any"):
-		return slices.ContainsFunc(list, is)
-	case strings.HasSuffix(op, "All"):
-		return !slices.ContainsFunc(list, func(o any) bool { return !is(o) })
-	default:
-		return is(operand)
-	}
-}
-
-func (m meaning) lower(s string) string {
-	l, ok := m.lowered[s]
-	if !ok {
-		if err := m.owner.QueryRowContext(m.t.Context(), `SELECT lower($1::text COLLATE "und-x-icu")`, s).Scan(&l); err != nil {
-			m.t.Fatal(err)
-		}
-		m.lowered[s] = l
-	}
-	return l
-}
-
-// compare compares a row's value with an operand, or with another row's value.
-func compare(value, operand any) int {
-	switch v := value.(type) {
-	case int64:
-		return cmp.Compare(v, operand.(int64))
-	case float64:
-		return cmp.Compare(v, operand.(float64))
-	case bool:
-		return cmp.Compare(fmt.Sprint(v), fmt.Sprint(operand))
-	case string:
-		return strings.Compare(v, operand.(string))
-	case time.Time:
-		if o, ok := operand.(time.Time); ok {
-			return v.Compare(o)
-		}
-		o, err := time.Parse(time.RFC3339, operand.(string))
-		if err != nil {
-			panic(err)
-		}
-		return v.Compare(o)
-	case uuid.UUID:
-		o := uuid.MustParse(fmt.Sprint(operand))
-		return bytes.Compare(v[:], o[:])
-	case jsontext.Value:
-		var a, b any
-		if json.Unmarshal(v, &a) != nil || json.Unmarshal(operand.(json.RawMessage), &b) != nil {
-			panic("not JSON")
-		}
-		if reflect.DeepEqual(a, b) {
-			return 0
-		}
-		return 1
-	}
-	panic(fmt.Sprintf("%T", value))
-}
-
-func valueOf(r thing, name string) any {
-	switch name {
-	case "id":
-		return r.ID
-	case "n":
-		return orNil(r.N)
-	case "f":
-		return orNil(r.F)
-	case "b":
-		return orNil(r.B)
-	case "s":
-		return orNil(r.S)
-	case "t":
-		return orNil(r.T)
-	case "u":
-		return orNil(r.U)
-	case "j":
-		if r.J == nil {
-			return nil
-		}
-		return r.J
-	}
-	panic(name)
-}
-
-func orNil[T any](p *T) any {
-	if p == nil {
-		return nil
-	}
-	return *p
 }

@@ -36,12 +36,14 @@ var snapshot = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 // maxEmbedded bounds the rows that one list can ask for with what it embeds.
 const maxEmbedded = 200_000
 
-// Most is the most rows that the list can read, with what the selection embeds.
+var errEmbedded = invalidOption("include", "could bring more than 200,000 rows: give smaller limits")
+
+// Most is the most rows that the list can read, with what the selection embeds. It is not negative, whatever the limit.
 func (o *ListOptions) Most(sel *filter.Selection) int64 {
 	if o.Limit == nil {
 		return DefaultLimit * sel.Rows()
 	}
-	return min(*o.Limit, MaxLimit) * sel.Rows()
+	return max(0, min(*o.Limit, MaxLimit)) * sel.Rows()
 }
 
 // listing is a list about to be read.
@@ -82,7 +84,7 @@ func (p *plan) listing(tx *Tx, o ListOptions, sel *filter.Selection) (*listing, 
 	case o.Offset > 0 && o.Cursor != "":
 		return nil, invalidOption("offset", "does not go with a cursor")
 	case rows > l.limit && rows > maxEmbedded:
-		return nil, invalidOption("include", "could bring more than 200,000 rows: give smaller limits")
+		return nil, errEmbedded
 	}
 	for _, asked := range []interface{ Allowed(auth.Role) error }{l.asked, l.order, sel} {
 		if err := asked.Allowed(tx.Actor.Role); err != nil {
@@ -101,9 +103,7 @@ func (p *plan) listing(tx *Tx, o ListOptions, sel *filter.Selection) (*listing, 
 		}
 		l.after = l.order.After(values)
 	}
-	var err error
-	l.filter, err = tx.found(l.asked)
-	return l, err
+	return l, nil
 }
 
 func invalidOption(name, reason string) error {
@@ -249,12 +249,19 @@ func paged[R any](p *plan, tx *Tx, o ListOptions, sel *filter.Selection, read fu
 	if err != nil {
 		return page, err
 	}
+	rows := func() error {
+		if l.filter, err = l.tx.found(l.asked); err == nil {
+			page, err = read(l)
+		}
+		return err
+	}
 	if !o.Total {
-		return read(l)
+		err = rows()
+		return page, err
 	}
 	err = tx.atomically(&snapshot, func(tx *Tx) error {
 		l.tx = tx
-		if page, err = read(l); err != nil {
+		if err := rows(); err != nil {
 			return err
 		}
 		total, err := p.count(tx, l.asked)

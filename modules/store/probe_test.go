@@ -54,6 +54,9 @@ func TestIndexedConditions(t *testing.T) {
 		{`{"$search": "word18", "j.n": 18}`, 1, 3},
 		{`{"$search": "word18", "j.n": 19}`, 0, 3},
 		{`{"$search": "!?"}`, 0, 2},
+		{`{"$not": {"$search": "word17"}}`, 5999, 1},
+		{`{"$not": {"$not": {"j.n": 17}}}`, 1, 1},
+		{`{"$or": [{"j.n": 1}, {"j.n": 2}, {"j.n": 3}, {"j.n": 4}, {"j.n": 5}, {"j.n": 6}, {"$search": "word7"}]}`, 7, 5},
 	} {
 		request := &auth.Request{Now: time.Now, Actor: &auth.Actor{Tenant: tenantA, User: 7, Role: auth.Member, Scope: auth.ScopeAdmin}}
 		tx := must[*store.Tx](t)(db.Session(auth.WithRequest(t.Context(), request)))

@@ -55,7 +55,10 @@ func (r *Repo[E, K]) GetSelected(tx *Tx, id K, sel *filter.Selection) (Record, e
 	if err := sel.Allowed(tx.Actor.Role); err != nil {
 		return Record{}, err
 	}
-	set, columns := p.wanted(tx.Actor.Role, sel)
+	if sel.Rows() > maxEmbedded {
+		return Record{}, errEmbedded
+	}
+	set, columns := p.wanted(tx.Actor.Role, sel, p.byDB["id"])
 	own := p.ownOnly(tx)
 	text := p.cached(own, appendColumns([]byte("g "), columns), func() string {
 		return build(p.rows(own, goqu.L(`"`+filter.Root+`"."id" = ?`, stand)).Select(p.selected(columns)...))

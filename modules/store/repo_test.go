@@ -145,11 +145,11 @@ func TestViolationsBecomeKinds(t *testing.T) {
 		t.Fatalf("unique: %v", e.Data)
 	}
 	e = wantKind(t, apperr.BadReference, second(things.Create(tx, thing{Label: "x", Boss: new(int64(99))})))
-	if e.Data["entity"] != "thing" || e.Data["field"] != "boss" {
+	if e.Data["entity"] != "thing" || e.Data["field"] != "boss_id" {
 		t.Fatalf("foreign key: %v", e.Data)
 	}
 	e = wantKind(t, apperr.Referenced, second(things.Delete(tx, boss.ID, store.Version{})))
-	if e.Data["entity"] != "thing" || e.Data["field"] != "boss" {
+	if e.Data["entity"] != "thing" || e.Data["field"] != "boss_id" {
 		t.Fatalf("referenced: %v", e.Data)
 	}
 	wantIssue(t, apperr.ValidationFailed, "label", second(things.Create(tx, thing{Label: "forbidden"})))
