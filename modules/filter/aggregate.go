@@ -110,7 +110,7 @@ func (a *Aggregation) Over(f *Filter) *Aggregation {
 }
 
 // Allowed is as for filters.
-func (a *Aggregation) Allowed(role auth.Role) error { return a.rights.allowed(role) }
+func (a *Aggregation) Allowed(role auth.Role) error { return a.allowed(role) }
 
 // schema is that of the result.
 func (a *Aggregation) schema() *Schema {

@@ -78,7 +78,7 @@ func (f *Filter) Allowed(role auth.Role) error {
 	if f == nil {
 		return nil
 	}
-	return f.rights.allowed(role)
+	return f.allowed(role)
 }
 
 // node is a group, a step through a reference, or a condition.

@@ -17,11 +17,11 @@ import (
 )
 
 // A task is in a project, which has an owner; projects and users know their tasks and projects.
-var schema, projects, users = newSchemas()
+var schema = newSchema()
 
-func newSchemas() (tasks, projects, users *filter.Schema) {
+func newSchema() *filter.Schema {
 	id := filter.Field{Name: "id", Column: "id", Type: filter.Int}
-	tasks = filter.NewSchema(filter.Entity{Name: "task", Table: "task", Read: auth.Member, Search: "search", Fields: []filter.Field{
+	tasks := filter.NewSchema(filter.Entity{Name: "task", Table: "task", Read: auth.Member, Search: "search", Fields: []filter.Field{
 		id,
 		{Name: "project_id", Column: "project_id", Type: filter.Int},
 		{Name: "title", Column: "title", Type: filter.String, Nullable: true},
@@ -31,13 +31,13 @@ func newSchemas() (tasks, projects, users *filter.Schema) {
 		{Name: "key", Column: "key", Type: filter.UUID},
 		{Name: "meta", Column: "meta", Type: filter.JSON},
 	}})
-	projects = filter.NewSchema(filter.Entity{Name: "project", Table: "project", Read: auth.Member, Own: "owner_id", Fields: []filter.Field{
+	projects := filter.NewSchema(filter.Entity{Name: "project", Table: "project", Read: auth.Member, Own: "owner_id", Fields: []filter.Field{
 		id,
 		{Name: "name", Column: "name", Type: filter.String},
 		{Name: "owner_id", Column: "owner_id", Type: filter.Int},
 		{Name: "props", Column: "props", Type: filter.JSON, Indexed: true},
 	}})
-	users = filter.NewSchema(filter.Entity{Name: "user", Table: "tenant_user", Read: auth.Member, Fields: []filter.Field{
+	users := filter.NewSchema(filter.Entity{Name: "user", Table: "tenant_user", Read: auth.Member, Fields: []filter.Field{
 		id,
 		{Name: "name", Column: "name", Type: filter.String},
 		{Name: "suspended", Column: "suspended", Type: filter.Bool, Read: auth.Admin},
@@ -48,7 +48,7 @@ func newSchemas() (tasks, projects, users *filter.Schema) {
 		filter.Ref{Name: "tasks", To: tasks, Many: true, Column: "id", Other: "project_id"},
 	)
 	users.Link(filter.Ref{Name: "projects", To: projects, Many: true, Column: "id", Other: "owner_id"})
-	return tasks, projects, users
+	return tasks
 }
 
 func mustParse(tb testing.TB, raw string) *filter.Filter {

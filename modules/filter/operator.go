@@ -54,11 +54,7 @@ func (f form) asText() form { return jsonText + f - less }
 
 // holdsForNull tells whether the form, not negated, holds where the value is NULL.
 func (f form) holdsForNull() bool {
-	switch f {
-	case inOrNull, isNull, isEmpty, jsonInOrNull, jsonNull, jsonEmpty:
-		return true
-	}
-	return false
+	return slices.Contains([]form{inOrNull, isNull, isEmpty, jsonInOrNull, jsonNull, jsonEmpty}, f)
 }
 
 // The templates of the conditions. Lists are arrays, so that the text does not depend on their length. Over an empty

@@ -93,7 +93,7 @@ func (o *orderParser) total() bool {
 }
 
 // Allowed is as for filters.
-func (o *Order) Allowed(role auth.Role) error { return o.rights.allowed(role) }
+func (o *Order) Allowed(role auth.Role) error { return o.allowed(role) }
 
 type orderParser struct {
 	*parser
@@ -145,7 +145,7 @@ func (o *orderParser) key() error {
 
 // find returns the key of a name.
 func (p *parser) find(name string) (k Key, err error) {
-	s := p.schema
+	var s *Schema
 	k.refs, k.path, s, name, err = p.follow(name)
 	if err != nil {
 		return k, err

@@ -269,5 +269,5 @@ func (sel *Selection) Allowed(role auth.Role) error {
 	if sel == nil {
 		return nil
 	}
-	return sel.rights.allowed(role)
+	return sel.allowed(role)
 }

@@ -211,7 +211,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made = must[[]thing](t)(things.CreateAll(admin, made))
+	must[[]thing](t)(things.CreateAll(admin, made))
 	var hands []card
 	for i := range 60 {
 		c := drawnCards.Example(i)
