@@ -139,7 +139,7 @@ func (all entityDocs) addMembers(group *openrpc.Schema, prefix string, d *entity
 }
 
 // pattern returns the regular expression of what a dotted name leads to.
-func pattern(name string) string { return `^` + strings.ReplaceAll(name, ".", `\.`) + `\..` }
+func pattern(name string) string { return `^` + strings.ReplaceAll(name, ".", `\.`) + `\.[^.]` }
 
 // toOne returns the names of the references to one row.
 func (d *entityDoc) toOne() []string {
@@ -190,7 +190,7 @@ func (all entityDocs) reachedSchema(d *entityDoc, prefix string, holds func(filt
 		prefix += "?"
 	}
 	return openrpc.AnyOf(openrpc.Enum(names...),
-		&openrpc.Schema{Type: openrpc.Types{"string"}, Pattern: `^` + prefix + `(` + strings.Join(further, "|") + `)\..`})
+		&openrpc.Schema{Type: openrpc.Types{"string"}, Pattern: `^` + prefix + `(` + strings.Join(further, "|") + `)\.[^.]`})
 }
 
 // orderBysSchema returns the schema of a key to sort by, or an array of them.

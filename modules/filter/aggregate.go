@@ -130,14 +130,15 @@ func column(i int) string { return "c" + strconv.Itoa(i) }
 
 type aggregationParser struct {
 	*parser
-	a *Aggregation
+	a       *Aggregation
+	grouped bool // whether all groups have been read
 }
 
 func (a *Aggregation) parse(raw jsontext.Value, s *Schema, path string, read func(*aggregationParser) error) error {
 	if absent(raw) {
 		return nil
 	}
-	p := &aggregationParser{newParser(raw, s, path), a}
+	p := &aggregationParser{parser: newParser(raw, s, path), a: a}
 	defer p.release()
 	if err := read(p); err != nil {
 		return err
@@ -148,9 +149,6 @@ func (a *Aggregation) parse(raw jsontext.Value, s *Schema, path string, read fun
 
 func (p *aggregationParser) groupBy() error {
 	return p.each(func() error {
-		if len(p.a.Columns) == maxGroups {
-			return p.fail("is past the 10 values to group by")
-		}
 		if p.dec.PeekKind() == jsontext.KindBeginObject {
 			return p.named(p.bucket)
 		}
@@ -173,6 +171,7 @@ func (p *aggregationParser) aggregates() error {
 		}
 		return p.fail("must be an object")
 	}
+	p.grouped = true
 	return p.named(p.aggregate)
 }
 
@@ -197,7 +196,14 @@ func (p *aggregationParser) named(read func(name string) error) error {
 	return err
 }
 
+// add adds a group, or after all groups an aggregate.
 func (p *aggregationParser) add(c AggregateColumn) error {
+	switch n := len(p.a.Columns) - p.a.groups; {
+	case !p.grouped && n == maxGroups:
+		return p.fail("is past the 10 values to group by")
+	case p.grouped && n == maxAggregates:
+		return p.fail("is past the 20 aggregates")
+	}
 	for _, other := range p.a.Columns {
 		if other.Name == c.Name {
 			return p.fail("is given twice")
@@ -243,9 +249,6 @@ func (p *aggregationParser) bucket(name string) error {
 
 // aggregate reads "count", or {"max": "due"}.
 func (p *aggregationParser) aggregate(name string) error {
-	if len(p.a.Columns)-p.a.groups == maxAggregates {
-		return p.fail("is past the 20 aggregates")
-	}
 	c := AggregateColumn{Name: name, Type: Int}
 	if p.dec.PeekKind() == jsontext.KindString {
 		function, err := p.string()

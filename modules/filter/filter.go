@@ -230,10 +230,14 @@ func (w writer) group(i int, s *Schema, depth int) (e exp.Expression, next int) 
 
 // condition returns the form's template, filled in for a field. Every name in it comes from the declaration.
 func (f form) condition(s *Schema, field, depth int) exp.Expression {
+	id := ""
+	if s.id >= 0 { // the result of an aggregation has none
+		id = types[s.fields[s.id].Type].sql
+	}
 	sql := strings.NewReplacer(
 		"{col}", alias(depth)+`."`+s.fields[field].Column+`"`,
 		"{row}", alias(depth),
-		"{id}", types[s.fields[s.id].Type].sql,
+		"{id}", id,
 		"{search}", alias(depth)+`."`+s.entity.Search+`"`,
 		"{matches}", `"`+s.entity.Table+`_matches"`,
 		"{path}", pathPlaceholder,

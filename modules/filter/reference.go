@@ -37,6 +37,8 @@ func (p *parser) dotted(first, rest string, depth int) error {
 		return p.unknown("does not begin with a field or a reference", first, p.schema.names)
 	case p.schema.refs[i].Many:
 		return p.fail("goes through a list: ask " + first + " by " + strings.Join(quantifiers, ", "))
+	case strings.HasPrefix(rest, "$"):
+		return p.fail("must lead to a field: ask " + first + " by an object with operators")
 	case depth >= maxDepth:
 		return p.fail("is nested deeper than 8 levels")
 	}
