@@ -17,11 +17,11 @@ import (
 )
 
 // A task is in a project, which has an owner; projects and users know their tasks and projects.
-var schema = newSchema()
+var schema, projects = newSchemas()
 
-func newSchema() *filter.Schema {
+func newSchemas() (tasks, projects *filter.Schema) {
 	id := filter.Field{Name: "id", Column: "id", Type: filter.Int}
-	tasks := filter.NewSchema(filter.Entity{Name: "task", Table: "task", Read: auth.Member, Search: "search", Fields: []filter.Field{
+	tasks = filter.NewSchema(filter.Entity{Name: "task", Table: "task", Read: auth.Member, Search: "search", Fields: []filter.Field{
 		id,
 		{Name: "project_id", Column: "project_id", Type: filter.Int},
 		{Name: "title", Column: "title", Type: filter.String, Nullable: true},
@@ -31,7 +31,7 @@ func newSchema() *filter.Schema {
 		{Name: "key", Column: "key", Type: filter.UUID},
 		{Name: "meta", Column: "meta", Type: filter.JSON},
 	}})
-	projects := filter.NewSchema(filter.Entity{Name: "project", Table: "project", Read: auth.Member, Own: "owner_id", Fields: []filter.Field{
+	projects = filter.NewSchema(filter.Entity{Name: "project", Table: "project", Read: auth.Member, Own: "owner_id", Fields: []filter.Field{
 		id,
 		{Name: "name", Column: "name", Type: filter.String},
 		{Name: "owner_id", Column: "owner_id", Type: filter.Int},
@@ -48,7 +48,7 @@ func newSchema() *filter.Schema {
 		filter.Ref{Name: "tasks", To: tasks, Many: true, Column: "id", Other: "project_id"},
 	)
 	users.Link(filter.Ref{Name: "projects", To: projects, Many: true, Column: "id", Other: "owner_id"})
-	return tasks
+	return tasks, projects
 }
 
 func mustParse(tb testing.TB, raw string) *filter.Filter {
