@@ -113,7 +113,7 @@ func (r *Repo[E, K]) DecodeUpsert(data []byte) (Set, error) { return r.plan.deco
 // in one statement. Of a row that is there, what set holds is changed; fields that are written at creation only must be as they are.
 //
 // INVALID_PARAMS at on for fields that are no such key, and at data for one of them that has no value; ALREADY_EXISTS for a row that is there
-// and that the actor may not change.
+// and that the actor may not change; FORBIDDEN for a value to find or compare it by, of a field that the actor may not see.
 func (r *Repo[E, K]) Upsert(tx *Tx, set Set, on []string) (E, error) {
 	var e E
 	p := r.plan
@@ -123,6 +123,12 @@ func (r *Repo[E, K]) Upsert(tx *Tx, set Set, on []string) (E, error) {
 	if err := p.checkUpsert(set, on); err != nil {
 		return e, err
 	}
+	u := p.upsert(set, on)
+	for _, c := range slices.Concat(u.key, u.fixed) {
+		if tx.Actor.Role < c.read { // whether the values are those of a row is told
+			return e, apperr.New(apperr.Forbidden, "This needs the role "+c.read.String()+": data."+c.name)
+		}
+	}
 	row := reflect.ValueOf(&e).Elem()
 	if err := p.apply(set, row); err != nil {
 		return e, apperr.Under("data", err)
@@ -131,7 +137,6 @@ func (r *Repo[E, K]) Upsert(tx *Tx, set Set, on []string) (E, error) {
 		return e, apperr.Under("data", err)
 	}
 	own := p.ownOnly(tx)
-	u := p.upsert(set, on)
 	shape := appendColumns(appendColumns([]byte("U "), u.key), append(slices.Clone(u.changed), u.fixed...))
 	args := p.insertArgs(tx, row)
 	if own && p.own != nil {
