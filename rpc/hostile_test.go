@@ -109,11 +109,12 @@ func TestHostileTextsAreRefusedOrHarmless(t *testing.T) {
 		for place, params := range places(h) {
 			method, _, _ := strings.Cut(place, " ")
 			result, failed := c.Do(method, params)
-			if result != nil {
+			switch {
+			case result != nil:
 				accepted++
-			} else if !slices.Contains([]apperr.Kind{apperr.InvalidParams, apperr.ValidationFailed}, failed.Data.Kind) {
+			case !slices.Contains([]apperr.Kind{apperr.InvalidParams, apperr.ValidationFailed}, failed.Data.Kind):
 				t.Errorf("%s %.300v: %+v", method, params, failed)
-			} else if strings.Contains(failed.Message, "pq:") || strings.Contains(failed.Message, "SQL") && !strings.Contains(h, "SQL") {
+			case strings.Contains(failed.Message, "pq:") || strings.Contains(failed.Message, "SQL") && !strings.Contains(h, "SQL"):
 				t.Errorf("%s %.300v: %s", method, params, failed.Message)
 			}
 		}
