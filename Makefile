@@ -1,4 +1,4 @@
-# What can be done here. CI runs "make test check interop".
+# What can be done here. CI runs "make test check interop clients".
 
 GO            ?= go
 GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -17,7 +17,7 @@ run: ## serve on 127.0.0.1:8080, for development: a private Postgres, migrations
 test: ## run the tests, on a private Postgres unless DATABASE_URL names one
 	$(GO) test ./...
 
-check: fmt lint build race fuzz ## all that must hold before a commit; CI runs it, and interop
+check: fmt lint build race fuzz ## all that must hold before a commit; CI runs it, and interop and clients
 
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt these:"; echo "$$files"; exit 1; }
