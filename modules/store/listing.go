@@ -34,9 +34,9 @@ type Page[E any] struct {
 var snapshot = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 
 // maxEmbedded bounds the rows that one list can ask for with what it embeds.
-const maxEmbedded = 200_000
+const maxEmbedded = 500_000
 
-var errEmbedded = invalidOption("include", "could bring more than 200,000 rows: give smaller limits")
+var errEmbedded = invalidOption("include", "could bring more than 500,000 rows: give smaller limits")
 
 // Most is the most rows that the list can read, with what the selection embeds. It is not negative, whatever the limit.
 func (o *ListOptions) Most(sel *filter.Selection) int64 {

@@ -42,7 +42,7 @@ func drawSelection(t *rapid.T, v *view, entity string, many bool, room int) map[
 			}
 		}
 		sel["order_bys"] = order
-		if room > 0 || rapid.Bool().Draw(t, "limited") { // more rows than 200,000 are refused
+		if room > 0 || rapid.Bool().Draw(t, "limited") { // more rows than 500,000 are refused
 			sel["limit"] = rapid.IntRange(0, 12).Draw(t, "limit")
 		}
 	}
