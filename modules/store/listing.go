@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"reflect"
+	"strconv"
 
 	"github.com/doug-martin/goqu/v9"
 	"github.com/doug-martin/goqu/v9/exp"
@@ -128,14 +129,14 @@ func (p *plan) ownOnly(tx *Tx) bool { return tx.Actor.Role < auth.Admin }
 // cached returns the SQL for a shape, building it when it is not known. The shape stands for everything that the text
 // depends on, besides the entity and whether the actor is held to rows of their own.
 func (p *plan) cached(own bool, shape []byte, build func() string) string {
-	if own {
-		shape = append(shape, " own"...)
-	}
-	text, ok := p.texts.Get(string(shape))
+	var buf [160]byte
+	key := strconv.AppendBool(buf[:0], own) // first, as what a shape ends with can be a client's doing
+	key = append(key, shape...)
+	text, ok := p.texts.Get(string(key))
 	if !ok {
 		text = build()
 		if len(text) <= maxPrepared {
-			p.texts.Add(string(shape), text)
+			p.texts.Add(string(key), text)
 		}
 	}
 	return text
