@@ -64,7 +64,7 @@ func (n entity[E, K]) conflict(tx *store.Tx, err error) error {
 // AppendJSON implements jsonrpc.Appender.
 func (r row[E]) AppendJSON(b []byte) ([]byte, error) {
 	if r.record != nil {
-		return newWritten().record(b, r.record)
+		return newWritten(b).record(b, r.record)
 	}
 	return jsonrpc.AppendJSON(b, r.all)
 }
@@ -74,18 +74,28 @@ func (r rows[E]) AppendJSON(b []byte) ([]byte, error) {
 	if r.all != nil {
 		return jsonrpc.AppendJSON(b, &r.all)
 	}
-	return newWritten().records(b, r.records)
+	return newWritten(b).records(b, r.records)
 }
 
 // written is what has been written so far: how the field sets are, and where rows are that others refer to, too.
+//
+// Rows that others refer to are read once and written for each of them, so the size of what is written is bounded here, too.
 type written struct {
+	start   int
 	members map[*store.FieldSet]jsonrpc.Members
 	ones    map[*store.Record][2]int
 }
 
-func newWritten() written {
-	return written{map[*store.FieldSet]jsonrpc.Members{}, map[*store.Record][2]int{}}
+// maxWritten bounds what the records of an answer take, in bytes.
+const maxWritten = 64 << 20
+
+var errWritten = apperr.Invalid(apperr.Issue{Path: "params", Reason: "asks for too much: the answer takes more than 64 MiB"})
+
+func newWritten(b []byte) written {
+	return written{len(b), map[*store.FieldSet]jsonrpc.Members{}, map[*store.Record][2]int{}}
 }
+
+func (w written) full(b []byte) bool { return len(b)-w.start > maxWritten }
 
 func (w written) records(b []byte, records []store.Record) ([]byte, error) {
 	b = append(b, '[')
@@ -102,6 +112,9 @@ func (w written) records(b []byte, records []store.Record) ([]byte, error) {
 }
 
 func (w written) record(b []byte, r *store.Record) ([]byte, error) {
+	if w.full(b) {
+		return b, errWritten
+	}
 	members, ok := w.members[r.Fields]
 	if !ok {
 		members = jsonrpc.MembersOf(r.Fields.Type, r.Fields.Names)
@@ -135,6 +148,9 @@ func (w written) record(b []byte, r *store.Record) ([]byte, error) {
 // one writes a referenced row, which is written once and copied for the others that refer to it.
 func (w written) one(b []byte, r *store.Record) ([]byte, error) {
 	if at, ok := w.ones[r]; ok {
+		if w.full(b) {
+			return b, errWritten
+		}
 		return append(b, b[at[0]:at[1]]...), nil
 	}
 	start := len(b)

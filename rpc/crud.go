@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -193,7 +194,7 @@ func (n entity[E, K]) getAhead(ctx context.Context, params []getParams[K]) conte
 // one returns a row, of several that are read at once if there are.
 func (n entity[E, K]) one(tx *store.Tx, id K) (E, error) {
 	s, ok := tx.Context().Value(severalKey[E]{}).(*several[E, K])
-	if !ok || len(s.ids) < 2 {
+	if !ok || len(s.ids) < 2 || !slices.Contains(s.ids, id) {
 		return n.repo.Get(tx, id)
 	}
 	if s.rows == nil && s.err == nil {

@@ -112,7 +112,7 @@ func (all entityDocs) filterGroupSchema(d *entityDoc) *openrpc.Schema {
 	}
 	if d.Search {
 		group.Properties = append(group.Properties, member("$search",
-			&openrpc.Schema{Type: openrpc.Types{"string"}, Description: "Words to search for, as in a search engine."}))
+			&openrpc.Schema{Type: openrpc.Types{"string"}, MaxLength: new(filter.MaxSearch), Description: "Words to search for, as in a search engine."}))
 	}
 	self := d.ref("FilterGroup")
 	group.Properties = append(group.Properties,

@@ -86,7 +86,7 @@ var templates = withText([forms]string{
 	jsonInOrNull:     `({col} #> {path} = ANY(?::jsonb[]) OR coalesce({col} #> {path}, 'null') = 'null')`,
 	jsonNull:         `coalesce({col} #> {path}, 'null') = 'null'`,
 	jsonEmpty:        `coalesce({col} #> {path}, 'null') IN ('null', '""')`,
-	jsonHas:          `jsonb_exists({col} #> {path}, ?::text)`,
+	jsonHas:          `(jsonb_typeof({col} #> {path}) IN ('object', 'array') AND jsonb_exists({col} #> {path}, ?::text))`,
 	jsonLess:         `(jsonb_typeof({col} #> {path}) = 'number' AND {col} #> {path} < ?::jsonb)`,
 	jsonLessEqual:    `(jsonb_typeof({col} #> {path}) = 'number' AND {col} #> {path} <= ?::jsonb)`,
 	jsonGreater:      `(jsonb_typeof({col} #> {path}) = 'number' AND {col} #> {path} > ?::jsonb)`,

@@ -284,7 +284,7 @@ func (p *parser) condition(field int, t Type, op *operator) error {
 		var key string
 		key, err = p.string()
 		if err == nil {
-			return p.emit(n, []string{}, key)
+			return p.emit(n, n.form.pathArgs([]string{}, key)...)
 		}
 	default:
 		arg, err = p.patterns(op)

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"strings"
+	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -127,6 +128,24 @@ func (p *parser) rows(ref int, none, fails bool, depth int) error {
 	return nil
 }
 
+// Bounds of a $search. Postgres takes quadratic time for the words, and gives up at many - in a row.
+const (
+	MaxSearch  = 1000 // bytes
+	maxWithout = 20
+)
+
+// negations returns how often there is a - that is not inside a word.
+func negations(words string) (n int) {
+	inside := false
+	for _, r := range words {
+		if r == '-' && !inside {
+			n++
+		}
+		inside = unicode.IsLetter(r) || unicode.IsDigit(r)
+	}
+	return n
+}
+
 // searchWords reads the words of a $search. ranks says whether it stands where it holds for every row of the result.
 func (p *parser) searchWords(ranks bool) error {
 	if p.schema.entity.Search == "" {
@@ -136,8 +155,13 @@ func (p *parser) searchWords(ranks bool) error {
 		return err
 	}
 	words, err := p.string()
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(words) > MaxSearch:
+		return p.fail("may be at most 1,000 bytes long")
+	case negations(words) > maxWithout:
+		return p.fail("has more than 20 words to be without")
 	}
 	if ranks && len(p.hops) == 0 {
 		p.search = words

@@ -61,7 +61,7 @@ func TestReferencesAndPaths(t *testing.T) {
 			`lower(TEXT COLLATE "und-x-icu") LIKE ANY(ARRAY(SELECT lower(p COLLATE "und-x-icu") FROM unnest(?::text[]) AS p))`,
 			[]any{path, path, []string{"%x%"}},
 		},
-		{`{"meta.a":{"$has":"k"}}`, `jsonb_exists("meta" #> ?::text[], ?::text)`, []any{path, "k"}},
+		{`{"meta.a":{"$has":"k"}}`, `(jsonb_typeof("meta" #> ?::text[]) IN ('object', 'array') AND jsonb_exists("meta" #> ?::text[], ?::text))`, []any{path, path, "k"}},
 		{`{"meta.a":{"$notEmpty":true}}`, `(coalesce("meta" #> ?::text[], 'null') IN ('null', '""')) IS NOT TRUE`, []any{path}},
 		{`{"$search":"a b"}`, `"task_matches"("search", ?::text)`, []any{"a b"}},
 		{`{"project.tasks":{"$some":{"$search":"a"}}}`, `PROJECT{own} AND TASKS AND "task_matches"("r2"."search", ?::text)))`, []any{own, "a"}},

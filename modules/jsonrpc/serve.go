@@ -81,7 +81,18 @@ func (m *Mux) ahead(ctx context.Context, requests []request) (_ context.Context,
 	if alike == 1 {
 		return ctx, 1
 	}
-	return method.ahead(ctx, params), alike
+	return m.prepare(ctx, method, params), alike
+}
+
+// prepare returns the context that the method's calls run with. A panic there is not the calls': they run without.
+func (m *Mux) prepare(ctx context.Context, method *method, params []jsontext.Value) (prepared context.Context) {
+	defer func() {
+		if p := recover(); p != nil {
+			m.options.Log.Error("preparing calls failed", zap.String("method", method.Name), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			prepared = ctx
+		}
+	}()
+	return method.ahead(ctx, params)
 }
 
 var errAnswerSize = apperr.New(apperr.Aborted, "The answer to the calls before this one is too large; it did not run")
@@ -196,7 +207,11 @@ func (a *answer) add(ctx context.Context, r *request, o outcome) {
 	o.observed(call)
 }
 
+// notEncoded is the error of a call whose result cannot be encoded: INTERNAL, unless the result itself says otherwise.
 func notEncoded(err error) error {
+	if e := (*apperr.Error)(nil); errors.As(err, &e) {
+		return e
+	}
 	return apperr.Wrap(apperr.Internal, "Internal error", fmt.Errorf("the result cannot be encoded: %w", err))
 }
 

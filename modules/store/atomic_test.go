@@ -239,3 +239,26 @@ func TestACommitWithoutAnAnswer(t *testing.T) {
 		t.Error(e.Message)
 	}
 }
+
+// A part that panicked leaves nothing of the whole, whoever recovers from it.
+func TestPanicOfAPartFailsTheWhole(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	ctx := as(t.Context(), tenantA, 7, auth.Member)
+	err := db.InTx(ctx, func(tx *store.Tx) error {
+		func() {
+			defer func() { _ = recover() }()
+			_ = db.InTx(tx.Context(), func(tx *store.Tx) error {
+				must[thing](t)(things.Create(tx, thing{Label: "half"}))
+				panic("in the middle")
+			})
+		}()
+		return nil
+	})
+	if err == nil {
+		t.Error("the whole was kept")
+	}
+	if n := must[int64](t)(things.Count(session(t, db, tenantA), nil)); n != 0 {
+		t.Errorf("%d rows were kept", n)
+	}
+}

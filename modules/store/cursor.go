@@ -45,6 +45,9 @@ func (l *listing) seal(values []any) (string, error) {
 		}
 	}
 	text = append(text, ']')
+	if base64.RawURLEncoding.EncodedLen(len(text)+codeSize) > maxCursor {
+		return "", invalidOption("order_bys", "is by texts that are too long for a cursor to hold")
+	}
 	return base64.RawURLEncoding.EncodeToString(append(text, l.code(text)...)), nil
 }
 

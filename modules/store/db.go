@@ -149,6 +149,8 @@ type runner struct {
 	db  *DB
 	on  sqlx.ExtContext // a pool, where each statement commits by itself, or a transaction
 	now time.Time
+
+	bytes *int // of what has been read, if several statements are for one result
 }
 
 // Context returns the context of the work: it ends when the call does.
@@ -228,8 +230,14 @@ func (db *DB) InTx(ctx context.Context, do func(*Tx) error) error {
 // atomically runs do in a transaction: in tx itself if it is one already, which then fails if do does.
 func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
 	if tx.failed != nil {
+		done := false
+		defer func() {
+			if !done && *tx.failed == nil { // a panic, which somebody may recover from before it ends the whole
+				*tx.failed = errPartPanicked
+			}
+		}()
 		err := do(tx)
-		if *tx.failed == nil {
+		if done = true; *tx.failed == nil {
 			*tx.failed = err // there is no savepoint to go back to
 		}
 		return err
@@ -243,6 +251,8 @@ func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
 		return *whole.failed
 	})
 }
+
+var errPartPanicked = errors.New("store: a part of the transaction panicked")
 
 // PlatformTx is work of the platform itself, across tenants: login, sign-up, schedulers. No repository takes one.
 type PlatformTx struct {

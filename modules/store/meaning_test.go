@@ -391,7 +391,7 @@ func has(v any, key string) bool {
 	case []any:
 		return slices.Contains(v, any(key))
 	}
-	return v == key
+	return false
 }
 
 // at returns the value at a path inside a JSON column; nil if it is null or not there.

@@ -43,12 +43,13 @@ func (r *Repo[E, K]) Visible(role auth.Role) *FieldSet { return r.plan.fieldSet(
 // one statement, whatever the number of rows, right after the one that finds the rows with the reference. nil selects all that
 // the actor may see.
 func (r *Repo[E, K]) Select(tx *Tx, o ListOptions, sel *filter.Selection) (Page[Record], error) {
-	return paged(r.plan, tx, o, sel, func(l *listing) (Page[Record], error) { return l.records(sel) })
+	return paged(r.plan, tx.metered(), o, sel, func(l *listing) (Page[Record], error) { return l.records(sel) })
 }
 
 // GetSelected is Get as Select is List.
 func (r *Repo[E, K]) GetSelected(tx *Tx, id K, sel *filter.Selection) (Record, error) {
 	p := r.plan
+	tx = tx.metered()
 	if err := p.allow(tx, reading); err != nil {
 		return Record{}, err
 	}
@@ -75,6 +76,13 @@ func (r *Repo[E, K]) GetSelected(tx *Tx, id K, sel *filter.Selection) (Record, e
 		return Record{}, err
 	}
 	return records[0], nil
+}
+
+// metered returns a Tx whose statements are for one result: what they read is bounded together.
+func (tx *Tx) metered() *Tx {
+	part := *tx
+	part.bytes = new(int)
+	return &part
 }
 
 func (p *plan) fieldSet(columns []*column) *FieldSet {

@@ -19,10 +19,11 @@ import (
 type scanner struct {
 	cells []cell
 	dest  []any
-	bytes int // of texts and JSON, in all rows
+	bytes *int // of texts and JSON, in all rows
 }
 
-// maxResult bounds the texts and JSON of one result, in bytes. A client can ask for 5,000 rows, whatever their size.
+// maxResult bounds the texts and JSON of a list's rows, with what is embedded in them, in bytes. A client can ask for 5,000 rows, whatever
+// their size.
 const maxResult = 64 << 20
 
 // errLarge is the error of a result past maxResult.
@@ -30,7 +31,7 @@ var errLarge = apperr.Invalid(apperr.Issue{Path: "limit", Reason: "is too large:
 
 // newScanner returns a scanner of the columns, and of further values after them, of which the last row's remain.
 func newScanner(columns []*column, more []any) *scanner {
-	s := &scanner{cells: make([]cell, len(columns)), dest: make([]any, len(columns)+len(more))}
+	s := &scanner{cells: make([]cell, len(columns)), dest: make([]any, len(columns)+len(more)), bytes: new(int)}
 	for i, c := range columns {
 		s.cells[i].column, s.cells[i].of = c, s
 		s.dest[i] = &s.cells[i]
@@ -58,9 +59,9 @@ type cell struct {
 func (c *cell) Scan(src any) error {
 	switch v := src.(type) {
 	case string:
-		c.of.bytes += len(v)
+		*c.of.bytes += len(v)
 	case []byte:
-		c.of.bytes += len(v)
+		*c.of.bytes += len(v)
 	}
 	switch to := c.to.(type) {
 	case *int64:
@@ -170,6 +171,9 @@ func query[E any](r *runner, p *plan, text string, args []any) ([]E, error) {
 func queryPage[E any](r *runner, columns []*column, text string, args, values []any, most int64) (rows []E, more bool, err error) {
 	var row E
 	s := newScanner(columns, values)
+	if r.bytes != nil {
+		s.bytes = r.bytes
+	}
 	s.aim(reflect.ValueOf(&row).Elem())
 	rows = []E{}
 	more, err = r.read(text, args, s, most, func() { rows = append(rows, row) })
@@ -210,7 +214,7 @@ func (r *runner) read(text string, args []any, s *scanner, most int64, add func(
 		}
 		add()
 		n++
-		if s.bytes > maxResult {
+		if *s.bytes > maxResult {
 			return false, errLarge
 		}
 	}

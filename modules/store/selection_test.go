@@ -252,8 +252,8 @@ func TestLargeSelectionsAreRefused(t *testing.T) {
 		include string
 	}{
 		{5000, `["team"]`},
-		{201, `{"team":{"limit":1000}}`},
-		{1, `{"team":{"limit":500,"include":{"team":{"limit":500}}}}`},
+		{501, `{"team":{"limit":1000}}`},
+		{1, `{"team":{"limit":750,"include":{"team":{"limit":750}}}}`},
 		{1, `{"team":{"limit":1000,"include":{"boss":{"include":{"team":{"limit":1000}}}}}}`},
 		{1, `{"team":{"limit":1000,"include":{"team":{"limit":1000,"include":{"team":{"limit":1000,"include":{"team":{"limit":1000,"include":{"team":{"limit":1000}}}}}}}}}}`},
 	} {
