@@ -31,11 +31,14 @@ type caller struct {
 	id    int64    // the user's or the key's
 }
 
-func callerOf(a *auth.Actor) caller {
+// callersOf are those whose buckets an actor's calls are taken from: the API key's and its user's, who could make any number of
+// keys otherwise.
+func callersOf(a *auth.Actor) []caller {
+	callers := []caller{{user, a.Tenant, a.User}}
 	if a.Key != 0 {
-		return caller{key, a.Tenant, a.Key}
+		callers = append(callers, caller{key, a.Tenant, a.Key})
 	}
-	return caller{user, a.Tenant, a.User}
+	return callers
 }
 
 // ipv6Network is how much of an IPv6 address tells callers apart: who has one address usually has all of its /64.
@@ -147,6 +150,19 @@ func (t *table) take(c caller, nCalls, nCost int) (lacking dimension, wait time.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.of(c, t.rule).take(t.rule, nCalls, nCost)
+}
+
+// give gives back what take took.
+func (t *table) give(c caller, nCalls, nCost int) {
+	if t == nil {
+		return
+	}
+	s := t.shard(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.of(c, t.rule)
+	b.held[calls] += float64(nCalls)
+	b.held[cost] += float64(nCost)
 }
 
 // charge takes a cost that has arisen, be it there or not.

@@ -65,7 +65,7 @@ func New(cfg Config) *Limits {
 // Knock takes a call from the bucket of the address of a request, whoever calls; RATE_LIMITED if it has none. It protects
 // what comes before the caller is known: reading the body, and looking at the credential.
 func (l *Limits) Knock(ctx context.Context) error {
-	return l.take(callerAt(auth.RequestFrom(ctx).Address), 1, 0)
+	return l.take([]caller{callerAt(auth.RequestFrom(ctx).Address)}, 1, 0)
 }
 
 // Refused charges the address of a request for a credential that was refused.
@@ -82,14 +82,14 @@ func (l *Limits) Enter(ctx context.Context) (inside context.Context, leave func(
 	v := &visit{limits: l, request: auth.RequestFrom(ctx), taken: true}
 	v.rows = v.request.Stats.Rows
 	if v.request.Actor == nil {
-		v.caller = callerAt(v.request.Address)
-		if err := l.take(v.caller, 0, 1); err != nil { // Knock has taken the call
+		v.callers = []caller{callerAt(v.request.Address)}
+		if err := l.take(v.callers, 0, 1); err != nil { // Knock has taken the call
 			return nil, nil, err
 		}
 		return context.WithValue(ctx, visitKey{}, v), v.settle, nil
 	}
-	v.caller = callerOf(v.request.Actor)
-	if err := l.take(v.caller, 1, 1); err != nil {
+	v.callers = callersOf(v.request.Actor)
+	if err := l.take(v.callers, 1, 1); err != nil {
 		return nil, nil, err
 	}
 	waited, err := l.tenants.enter(ctx, v.request.Actor.Tenant)
@@ -104,7 +104,7 @@ func (l *Limits) Enter(ctx context.Context) (inside context.Context, leave func(
 		l.tenants.leave(v.request.Actor.Tenant)
 	}
 	if waited { // for others of the same caller, perhaps, who have left a debt
-		if err := l.take(v.caller, 0, 0); err != nil {
+		if err := l.take(v.callers, 0, 0); err != nil {
 			leave()
 			return nil, nil, err
 		}
@@ -116,7 +116,7 @@ func (l *Limits) Enter(ctx context.Context) (inside context.Context, leave func(
 type visit struct {
 	limits  *Limits
 	request *auth.Request
-	caller  caller
+	callers []caller
 	taken   bool // the next call, the first, has been taken from the buckets
 	rows    int  // that have been charged for
 }
@@ -136,27 +136,41 @@ func Call(ctx context.Context) error {
 		return nil
 	}
 	v.settle()
-	return v.limits.take(v.caller, 1, 1)
+	return v.limits.take(v.callers, 1, 1)
 }
 
 // settle charges for the rows since it did so last.
 func (v *visit) settle() {
 	if n := v.request.Stats.Rows - v.rows; n > 0 {
-		v.limits.callers[v.caller.kind].charge(v.caller, n)
+		for _, c := range v.callers {
+			v.limits.callers[c.kind].charge(c, n)
+		}
 		v.rows += n
 	}
 }
 
-func (l *Limits) take(c caller, calls, cost int) error {
-	lacking, wait := l.callers[c.kind].take(c, calls, cost)
-	if wait == 0 {
-		return nil
+// take takes from the buckets of all the callers, or from none.
+func (l *Limits) take(callers []caller, calls, cost int) error {
+	for i, c := range callers {
+		lacking, wait := l.callers[c.kind].take(c, calls, cost)
+		if wait == 0 {
+			continue
+		}
+		for _, before := range callers[:i] {
+			l.callers[before.kind].give(before, calls, cost)
+		}
+		l.metrics.buckets[c.kind][lacking].Inc()
+		return apperr.Limited(c.message(lacking), wait)
 	}
-	l.metrics.buckets[c.kind][lacking].Inc()
-	return apperr.Limited(messages[lacking], wait)
+	return nil
 }
 
-var messages = [dimensions]string{
-	calls: "There have been too many calls",
-	cost:  "The calls have been about too many rows",
+func (c caller) message(lacking dimension) string {
+	switch {
+	case lacking == calls:
+		return "There have been too many calls"
+	case c.kind == address:
+		return "There have been too many anonymous calls and refused credentials from this address"
+	}
+	return "The calls have been about too many rows"
 }

@@ -77,14 +77,30 @@ func TestCalls(t *testing.T) {
 			t.Errorf("%d calls after the pause", ran)
 		}
 		for name, a := range map[string]*auth.Actor{
-			"another user":             {Tenant: acme, User: 2},
-			"the user, elsewhere":      {Tenant: other, User: 1},
-			"an API key of the user's": {Tenant: acme, User: 1, Key: 1},
-			"nobody":                   nil,
+			"another user":        {Tenant: acme, User: 2},
+			"the user, elsewhere": {Tenant: other, User: 1},
+			"nobody":              nil,
 		} {
 			if _, err := request(by(a), l, 1, 0); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+		// Any number of keys gives a user no more calls.
+		if _, err := request(by(&auth.Actor{Tenant: acme, User: 1, Key: 1}), l, 1, 0); pause(t, err) == 0 {
+			t.Error("an API key of the user's is let in")
+		}
+	})
+}
+
+// A key that has to pause takes nothing from its user.
+func TestKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Config{User: Rule{Calls: Rate{PerSecond: 1, Burst: 10}}, Key: Rule{Calls: Rate{PerSecond: 1, Burst: 3}}})
+		if ran, _ := request(by(&auth.Actor{Tenant: acme, User: 1, Key: 1}), l, 100, 0); ran != 3 {
+			t.Errorf("%d calls by the key", ran)
+		}
+		if ran, _ := request(by(&auth.Actor{Tenant: acme, User: 1}), l, 100, 0); ran != 7 {
+			t.Errorf("%d calls are left to the user", ran)
 		}
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"rowcall/modules/apperr"
 )
 
-// maxWaiting is how many requests of one tenant wait for their turn.
-const maxWaiting = 1000
+// maxWaiting is how many requests of one tenant wait for their turn, each with a body of up to a megabyte.
+const maxWaiting = 200
 
 // errCrowded is for those that cannot wait. When one of the others will be done is not known.
 var errCrowded = apperr.Limited("Too many calls of this tenant run at once", time.Second)
