@@ -1,9 +1,11 @@
 package rpc
 
 import (
+	"context"
 	"reflect"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/store"
 )
@@ -157,6 +159,38 @@ func (w written) one(b []byte, r *store.Record) ([]byte, error) {
 	b, err := w.record(b, r)
 	w.ones[r] = [2]int{start, len(b)}
 	return b, err
+}
+
+// chargeCopies adds to the rows of the request those that are written more often than they were read.
+func chargeCopies(ctx context.Context, records []store.Record) {
+	sizes := map[*store.Record]int{} // of referenced rows, with what is in them
+	var size func(r *store.Record) int
+	copies := 0
+	size = func(r *store.Record) int {
+		n := 1
+		for i := range r.Refs {
+			ref := &r.Refs[i]
+			for j := range ref.Rows {
+				n += size(&ref.Rows[j])
+			}
+			if ref.One == nil {
+				continue
+			}
+			of, again := sizes[ref.One]
+			if !again {
+				of = size(ref.One)
+				sizes[ref.One] = of
+			} else {
+				copies += of
+			}
+			n += of
+		}
+		return n
+	}
+	for i := range records {
+		size(&records[i])
+	}
+	auth.RequestFrom(ctx).Stats.Rows += copies
 }
 
 // AppendJSON implements jsonrpc.Appender.

@@ -167,6 +167,7 @@ func (n entity[E, K]) get(tx *store.Tx, p getParams[K]) (row[E], error) {
 		return row[E]{}, err
 	}
 	r, err := n.repo.GetSelected(tx, p.ID, sel)
+	chargeCopies(tx.Context(), []store.Record{r})
 	return row[E]{record: &r}, apperr.Under("params", err)
 }
 
@@ -228,6 +229,7 @@ func (n entity[E, K]) list(ctx context.Context, p listParams) (page[E], error) {
 		return page[E]{rows[E]{all: found.Rows}, found.NextCursor, found.Total}, apperr.Under(path, err)
 	}
 	found, err := n.repo.Select(tx, o, sel)
+	chargeCopies(ctx, found.Rows)
 	return page[E]{rows[E]{records: found.Rows}, found.NextCursor, found.Total}, apperr.Under(path, err)
 }
 

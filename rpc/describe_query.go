@@ -95,21 +95,38 @@ func filtersSchema(group *openrpc.Schema) *openrpc.Schema {
 	}
 }
 
-// filterGroupSchema returns the schema of a group. What is one reference away has its dotted name in it; what is further away is
-// told by a pattern: it would be too much.
+// maxDotted is how many references away a field is described by its dotted name; what is further away is told by a pattern.
+const maxDotted = 2
+
+// toOneRefs visits the entities that to-one references lead to from d, up to maxDotted away, by the dotted names that lead there; beyond
+// is given the names that lead further.
+func (all entityDocs) toOneRefs(d *entityDoc, visit func(name string, d *entityDoc), beyond func(name string)) {
+	var follow func(prefix string, d *entityDoc, hops int)
+	follow = func(prefix string, d *entityDoc, hops int) {
+		for _, ref := range d.Refs {
+			switch {
+			case ref.Many:
+			case hops > maxDotted:
+				beyond(prefix + ref.Name)
+			default:
+				target := all.target(d, ref)
+				visit(prefix+ref.Name, target)
+				follow(prefix+ref.Name+".", target, hops+1)
+			}
+		}
+	}
+	follow("", d, 1)
+}
+
+// filterGroupSchema returns the schema of a group.
 func (all entityDocs) filterGroupSchema(d *entityDoc) *openrpc.Schema {
 	group := openrpc.Closed(nil)
 	all.addMembers(group, "", d)
-	for _, ref := range d.Refs {
-		if ref.Many {
-			continue
-		}
-		target := all.target(d, ref)
-		all.addMembers(group, ref.Name+".", target)
-		for _, next := range target.toOne() {
-			group.PatternProperties = append(group.PatternProperties, member(pattern(ref.Name+"."+next), &openrpc.Schema{}))
-		}
-	}
+	all.toOneRefs(d, func(name string, target *entityDoc) {
+		all.addMembers(group, name+".", target)
+	}, func(name string) {
+		group.PatternProperties = append(group.PatternProperties, member(pattern(name), &openrpc.Schema{}))
+	})
 	if d.Search {
 		group.Properties = append(group.Properties, member("$search",
 			&openrpc.Schema{Type: openrpc.Types{"string"}, MaxLength: new(filter.MaxSearch), Description: "Words to search for, as in a search engine."}))
@@ -141,17 +158,6 @@ func (all entityDocs) addMembers(group *openrpc.Schema, prefix string, d *entity
 // pattern returns the regular expression of what a dotted name leads to.
 func pattern(name string) string { return `^` + strings.ReplaceAll(name, ".", `\.`) + `\.[^.]` }
 
-// toOne returns the names of the references to one row.
-func (d *entityDoc) toOne() []string {
-	var names []string
-	for _, ref := range d.Refs {
-		if !ref.Many {
-			names = append(names, ref.Name)
-		}
-	}
-	return names
-}
-
 // orderBySchema returns the schema of a key to sort by.
 func (all entityDocs) orderBySchema(d *entityDoc) *openrpc.Schema {
 	key := all.reachedSchema(d, "!", filter.Type.Sortable)
@@ -160,7 +166,7 @@ func (all entityDocs) orderBySchema(d *entityDoc) *openrpc.Schema {
 }
 
 // reachedSchema returns the schema of the names of fields that a row leads to, of types of which something holds; each may also
-// have the prefix. What is more than one reference away is told by a pattern.
+// have the prefix. What is further away than maxDotted is told by a pattern.
 func (all entityDocs) reachedSchema(d *entityDoc, prefix string, holds func(filter.Type) bool) *openrpc.Schema {
 	var names, further []string
 	add := func(path string, fields []store.FieldDescription) {
@@ -174,15 +180,11 @@ func (all entityDocs) reachedSchema(d *entityDoc, prefix string, holds func(filt
 		}
 	}
 	add("", d.Fields)
-	for _, ref := range d.Refs {
-		if !ref.Many {
-			target := all.target(d, ref)
-			add(ref.Name+".", target.Fields)
-			for _, next := range target.toOne() {
-				further = append(further, ref.Name+`\.`+next)
-			}
-		}
-	}
+	all.toOneRefs(d, func(name string, target *entityDoc) {
+		add(name+".", target.Fields)
+	}, func(name string) {
+		further = append(further, strings.ReplaceAll(name, ".", `\.`))
+	})
 	if len(further) == 0 {
 		return openrpc.Enum(names...)
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -73,6 +74,7 @@ func (s *Server) logRequest(c *gin.Context, o *observation, took time.Duration) 
 	switch {
 	case c.FullPath() == "/healthz" || c.FullPath() == "/readyz":
 		level = zapcore.DebugLevel
+	case errors.Is(o.err, context.Canceled): // the client went away
 	case status >= http.StatusInternalServerError:
 		level = zapcore.ErrorLevel
 	}
@@ -82,7 +84,7 @@ func (s *Server) logRequest(c *gin.Context, o *observation, took time.Duration) 
 	}
 	fields := []zap.Field{
 		zap.String("request_id", o.request.ID),
-		zap.String("path", c.FullPath()),
+		zap.String("path", cut(c.Request.URL.Path)),
 		zap.Int("status", status),
 		zap.Duration("took", took),
 		zap.String("address", o.request.Address),

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // time zones are checked by the same names on every machine
+	_ "time/tzdata" // for machines without a folder of time zones
 
 	"github.com/doug-martin/goqu/v9"
 	"github.com/doug-martin/goqu/v9/exp"
@@ -213,6 +213,15 @@ func (p *aggregationParser) add(c AggregateColumn) error {
 	return nil
 }
 
+// isTimeZone tells whether a name is that of a time zone, rather than of what else lies in a machine's folder of them.
+func isTimeZone(name string) bool {
+	if name != "UTC" && (name == "" || name[0] < 'A' || name[0] > 'Z' || name == "Local") {
+		return false
+	}
+	_, err := time.LoadLocation(name)
+	return err == nil
+}
+
 // bucket reads {"month": "due", "time_zone": "Europe/Berlin"}.
 func (p *aggregationParser) bucket(name string) error {
 	c := AggregateColumn{Name: name, Type: Time, zone: "UTC"}
@@ -223,7 +232,7 @@ func (p *aggregationParser) bucket(name string) error {
 			if err != nil {
 				return err
 			}
-			if _, err := time.LoadLocation(zone); err != nil || zone == "" || zone == "Local" {
+			if !isTimeZone(zone) {
 				return p.fail("is no time zone, like Europe/Berlin")
 			}
 			c.zone = zone

@@ -28,7 +28,7 @@
 // # JSON
 //
 // {"meta.color": …} asks the value at a path inside a JSON column, by the operators of the operand's type: {"$lt": 3} holds for
-// numbers below 3 and for nothing else, {"$contains": "x"} for strings. A segment of digits is a position in an array, or a key of an
+// numbers below 3 and for nothing else, {"$contains": "x"} for strings. A segment that is an integer is a position in an array, or a key of an
 // object. What is not there and a JSON null are both null. $has holds for an object that has the key, and for an array
 // that has the string.
 //

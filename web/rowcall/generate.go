@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"go/token"
 	"io"
 	"os"
 	"path/filepath"
@@ -69,12 +70,18 @@ func generateClient(ctx context.Context, args []string, stdout io.Writer) error 
 	return nil
 }
 
-// packageName returns the name of the Go package in a folder.
+// packageName returns the name of the Go package in a folder: the folder's, as far as a package can be called so.
 func packageName(folder string) string {
-	if folder == "" {
+	name := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(filepath.Base(filepath.Clean(folder))))
+	if !token.IsIdentifier(name) { // a keyword, or it begins with a digit, or there is nothing left
 		return "api"
 	}
-	return strings.ReplaceAll(filepath.Base(filepath.Clean(folder)), "-", "")
+	return name
 }
 
 // openRPC returns the OpenRPC document: that of the server at a URL, of a file, or of this program if from is "".

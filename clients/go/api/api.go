@@ -861,28 +861,39 @@ const (
 
 // TaskFilterGroup is the schema TaskFilterGroup.
 type TaskFilterGroup struct {
-	ID              *IntegerCondition             `json:"id,omitzero"`
-	Version         *IntegerCondition             `json:"version,omitzero"`
-	Cid             *IntegerCondition             `json:"cid,omitzero"`
-	Ctime           *TimeCondition                `json:"ctime,omitzero"`
-	Mid             *IntegerCondition             `json:"mid,omitzero"`
-	Mtime           *TimeCondition                `json:"mtime,omitzero"`
-	ProjectID       *IntegerCondition             `json:"project_id,omitzero"`
-	Title           *StringCondition              `json:"title,omitzero"`
-	Done            *BooleanCondition             `json:"done,omitzero"`
-	Due             *TimeCondition                `json:"due,omitzero"`
-	Meta            *JSONCondition                `json:"meta,omitzero"`
-	Project         *ProjectFilterGroup           `json:"project,omitzero"`
-	Project_ID      *IntegerCondition             `json:"project.id,omitzero"`
-	Project_Version *IntegerCondition             `json:"project.version,omitzero"`
-	Project_Cid     *IntegerCondition             `json:"project.cid,omitzero"`
-	Project_Ctime   *TimeCondition                `json:"project.ctime,omitzero"`
-	Project_Mid     *IntegerCondition             `json:"project.mid,omitzero"`
-	Project_Mtime   *TimeCondition                `json:"project.mtime,omitzero"`
-	Project_Name    *StringCondition              `json:"project.name,omitzero"`
-	Project_OwnerID *IntegerCondition             `json:"project.owner_id,omitzero"`
-	Project_Owner   *UserFilterGroup              `json:"project.owner,omitzero"`
-	Project_Tasks   *TaskFilterGroupProject_Tasks `json:"project.tasks,omitzero"`
+	ID                      *IntegerCondition                      `json:"id,omitzero"`
+	Version                 *IntegerCondition                      `json:"version,omitzero"`
+	Cid                     *IntegerCondition                      `json:"cid,omitzero"`
+	Ctime                   *TimeCondition                         `json:"ctime,omitzero"`
+	Mid                     *IntegerCondition                      `json:"mid,omitzero"`
+	Mtime                   *TimeCondition                         `json:"mtime,omitzero"`
+	ProjectID               *IntegerCondition                      `json:"project_id,omitzero"`
+	Title                   *StringCondition                       `json:"title,omitzero"`
+	Done                    *BooleanCondition                      `json:"done,omitzero"`
+	Due                     *TimeCondition                         `json:"due,omitzero"`
+	Meta                    *JSONCondition                         `json:"meta,omitzero"`
+	Project                 *ProjectFilterGroup                    `json:"project,omitzero"`
+	Project_ID              *IntegerCondition                      `json:"project.id,omitzero"`
+	Project_Version         *IntegerCondition                      `json:"project.version,omitzero"`
+	Project_Cid             *IntegerCondition                      `json:"project.cid,omitzero"`
+	Project_Ctime           *TimeCondition                         `json:"project.ctime,omitzero"`
+	Project_Mid             *IntegerCondition                      `json:"project.mid,omitzero"`
+	Project_Mtime           *TimeCondition                         `json:"project.mtime,omitzero"`
+	Project_Name            *StringCondition                       `json:"project.name,omitzero"`
+	Project_OwnerID         *IntegerCondition                      `json:"project.owner_id,omitzero"`
+	Project_Owner           *UserFilterGroup                       `json:"project.owner,omitzero"`
+	Project_Tasks           *TaskFilterGroupProject_Tasks          `json:"project.tasks,omitzero"`
+	Project_Owner_ID        *IntegerCondition                      `json:"project.owner.id,omitzero"`
+	Project_Owner_Version   *IntegerCondition                      `json:"project.owner.version,omitzero"`
+	Project_Owner_Cid       *IntegerCondition                      `json:"project.owner.cid,omitzero"`
+	Project_Owner_Ctime     *TimeCondition                         `json:"project.owner.ctime,omitzero"`
+	Project_Owner_Mid       *IntegerCondition                      `json:"project.owner.mid,omitzero"`
+	Project_Owner_Mtime     *TimeCondition                         `json:"project.owner.mtime,omitzero"`
+	Project_Owner_Username  *StringCondition                       `json:"project.owner.username,omitzero"`
+	Project_Owner_Name      *StringCondition                       `json:"project.owner.name,omitzero"`
+	Project_Owner_Role      *StringCondition                       `json:"project.owner.role,omitzero"`
+	Project_Owner_Suspended *BooleanCondition                      `json:"project.owner.suspended,omitzero"`
+	Project_Owner_Projects  *TaskFilterGroupProject_Owner_Projects `json:"project.owner.projects,omitzero"`
 	// Words to search for, as in a search engine.
 	Search *string           `json:"$search,omitzero"`
 	And    []TaskFilterGroup `json:"$and,omitzero"`
@@ -890,7 +901,7 @@ type TaskFilterGroup struct {
 	Not    *TaskFilterGroup  `json:"$not,omitzero"`
 
 	// ByName has members of other names.
-	ByName map[string]any `json:",embed"`
+	ByName map[string]JSONPathCondition `json:",embed"`
 }
 
 // TaskFilterGroupProject_Tasks is a part of what it is named after.
@@ -898,6 +909,13 @@ type TaskFilterGroupProject_Tasks struct {
 	Some  *TaskFilterGroup `json:"$some,omitzero"`
 	Every *TaskFilterGroup `json:"$every,omitzero"`
 	None  *TaskFilterGroup `json:"$none,omitzero"`
+}
+
+// TaskFilterGroupProject_Owner_Projects is a part of what it is named after.
+type TaskFilterGroupProject_Owner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
 }
 
 // TaskFilters: a group holds if all in it does, an array if one of its groups does; null holds for every row. At
@@ -934,42 +952,62 @@ type TaskOrderBy string
 
 // The values of TaskOrderBy.
 const (
-	TaskOrderByID                  TaskOrderBy = "id"
-	TaskOrderByIDDesc              TaskOrderBy = "!id"
-	TaskOrderByVersion             TaskOrderBy = "version"
-	TaskOrderByVersionDesc         TaskOrderBy = "!version"
-	TaskOrderByCid                 TaskOrderBy = "cid"
-	TaskOrderByCidDesc             TaskOrderBy = "!cid"
-	TaskOrderByCtime               TaskOrderBy = "ctime"
-	TaskOrderByCtimeDesc           TaskOrderBy = "!ctime"
-	TaskOrderByMid                 TaskOrderBy = "mid"
-	TaskOrderByMidDesc             TaskOrderBy = "!mid"
-	TaskOrderByMtime               TaskOrderBy = "mtime"
-	TaskOrderByMtimeDesc           TaskOrderBy = "!mtime"
-	TaskOrderByProjectID           TaskOrderBy = "project_id"
-	TaskOrderByProjectIDDesc       TaskOrderBy = "!project_id"
-	TaskOrderByTitle               TaskOrderBy = "title"
-	TaskOrderByTitleDesc           TaskOrderBy = "!title"
-	TaskOrderByDone                TaskOrderBy = "done"
-	TaskOrderByDoneDesc            TaskOrderBy = "!done"
-	TaskOrderByDue                 TaskOrderBy = "due"
-	TaskOrderByDueDesc             TaskOrderBy = "!due"
-	TaskOrderByProject_ID          TaskOrderBy = "project.id"
-	TaskOrderByProject_IDDesc      TaskOrderBy = "!project.id"
-	TaskOrderByProject_Version     TaskOrderBy = "project.version"
-	TaskOrderByProject_VersionDesc TaskOrderBy = "!project.version"
-	TaskOrderByProject_Cid         TaskOrderBy = "project.cid"
-	TaskOrderByProject_CidDesc     TaskOrderBy = "!project.cid"
-	TaskOrderByProject_Ctime       TaskOrderBy = "project.ctime"
-	TaskOrderByProject_CtimeDesc   TaskOrderBy = "!project.ctime"
-	TaskOrderByProject_Mid         TaskOrderBy = "project.mid"
-	TaskOrderByProject_MidDesc     TaskOrderBy = "!project.mid"
-	TaskOrderByProject_Mtime       TaskOrderBy = "project.mtime"
-	TaskOrderByProject_MtimeDesc   TaskOrderBy = "!project.mtime"
-	TaskOrderByProject_Name        TaskOrderBy = "project.name"
-	TaskOrderByProject_NameDesc    TaskOrderBy = "!project.name"
-	TaskOrderByProject_OwnerID     TaskOrderBy = "project.owner_id"
-	TaskOrderByProject_OwnerIDDesc TaskOrderBy = "!project.owner_id"
+	TaskOrderByID                          TaskOrderBy = "id"
+	TaskOrderByIDDesc                      TaskOrderBy = "!id"
+	TaskOrderByVersion                     TaskOrderBy = "version"
+	TaskOrderByVersionDesc                 TaskOrderBy = "!version"
+	TaskOrderByCid                         TaskOrderBy = "cid"
+	TaskOrderByCidDesc                     TaskOrderBy = "!cid"
+	TaskOrderByCtime                       TaskOrderBy = "ctime"
+	TaskOrderByCtimeDesc                   TaskOrderBy = "!ctime"
+	TaskOrderByMid                         TaskOrderBy = "mid"
+	TaskOrderByMidDesc                     TaskOrderBy = "!mid"
+	TaskOrderByMtime                       TaskOrderBy = "mtime"
+	TaskOrderByMtimeDesc                   TaskOrderBy = "!mtime"
+	TaskOrderByProjectID                   TaskOrderBy = "project_id"
+	TaskOrderByProjectIDDesc               TaskOrderBy = "!project_id"
+	TaskOrderByTitle                       TaskOrderBy = "title"
+	TaskOrderByTitleDesc                   TaskOrderBy = "!title"
+	TaskOrderByDone                        TaskOrderBy = "done"
+	TaskOrderByDoneDesc                    TaskOrderBy = "!done"
+	TaskOrderByDue                         TaskOrderBy = "due"
+	TaskOrderByDueDesc                     TaskOrderBy = "!due"
+	TaskOrderByProject_ID                  TaskOrderBy = "project.id"
+	TaskOrderByProject_IDDesc              TaskOrderBy = "!project.id"
+	TaskOrderByProject_Version             TaskOrderBy = "project.version"
+	TaskOrderByProject_VersionDesc         TaskOrderBy = "!project.version"
+	TaskOrderByProject_Cid                 TaskOrderBy = "project.cid"
+	TaskOrderByProject_CidDesc             TaskOrderBy = "!project.cid"
+	TaskOrderByProject_Ctime               TaskOrderBy = "project.ctime"
+	TaskOrderByProject_CtimeDesc           TaskOrderBy = "!project.ctime"
+	TaskOrderByProject_Mid                 TaskOrderBy = "project.mid"
+	TaskOrderByProject_MidDesc             TaskOrderBy = "!project.mid"
+	TaskOrderByProject_Mtime               TaskOrderBy = "project.mtime"
+	TaskOrderByProject_MtimeDesc           TaskOrderBy = "!project.mtime"
+	TaskOrderByProject_Name                TaskOrderBy = "project.name"
+	TaskOrderByProject_NameDesc            TaskOrderBy = "!project.name"
+	TaskOrderByProject_OwnerID             TaskOrderBy = "project.owner_id"
+	TaskOrderByProject_OwnerIDDesc         TaskOrderBy = "!project.owner_id"
+	TaskOrderByProject_Owner_ID            TaskOrderBy = "project.owner.id"
+	TaskOrderByProject_Owner_IDDesc        TaskOrderBy = "!project.owner.id"
+	TaskOrderByProject_Owner_Version       TaskOrderBy = "project.owner.version"
+	TaskOrderByProject_Owner_VersionDesc   TaskOrderBy = "!project.owner.version"
+	TaskOrderByProject_Owner_Cid           TaskOrderBy = "project.owner.cid"
+	TaskOrderByProject_Owner_CidDesc       TaskOrderBy = "!project.owner.cid"
+	TaskOrderByProject_Owner_Ctime         TaskOrderBy = "project.owner.ctime"
+	TaskOrderByProject_Owner_CtimeDesc     TaskOrderBy = "!project.owner.ctime"
+	TaskOrderByProject_Owner_Mid           TaskOrderBy = "project.owner.mid"
+	TaskOrderByProject_Owner_MidDesc       TaskOrderBy = "!project.owner.mid"
+	TaskOrderByProject_Owner_Mtime         TaskOrderBy = "project.owner.mtime"
+	TaskOrderByProject_Owner_MtimeDesc     TaskOrderBy = "!project.owner.mtime"
+	TaskOrderByProject_Owner_Username      TaskOrderBy = "project.owner.username"
+	TaskOrderByProject_Owner_UsernameDesc  TaskOrderBy = "!project.owner.username"
+	TaskOrderByProject_Owner_Name          TaskOrderBy = "project.owner.name"
+	TaskOrderByProject_Owner_NameDesc      TaskOrderBy = "!project.owner.name"
+	TaskOrderByProject_Owner_Role          TaskOrderBy = "project.owner.role"
+	TaskOrderByProject_Owner_RoleDesc      TaskOrderBy = "!project.owner.role"
+	TaskOrderByProject_Owner_Suspended     TaskOrderBy = "project.owner.suspended"
+	TaskOrderByProject_Owner_SuspendedDesc TaskOrderBy = "!project.owner.suspended"
 )
 
 // TaskUpdate is the schema TaskUpdate.

@@ -893,7 +893,10 @@ export type TaskAggregates =
               | "project.cid"
               | "project.mid"
               | "project.owner_id"
-              | `project.owner.${string}`;
+              | "project.owner.id"
+              | "project.owner.version"
+              | "project.owner.cid"
+              | "project.owner.mid";
           }
         | {
             count:
@@ -915,7 +918,16 @@ export type TaskAggregates =
               | "project.mtime"
               | "project.name"
               | "project.owner_id"
-              | `project.owner.${string}`;
+              | "project.owner.id"
+              | "project.owner.version"
+              | "project.owner.cid"
+              | "project.owner.ctime"
+              | "project.owner.mid"
+              | "project.owner.mtime"
+              | "project.owner.username"
+              | "project.owner.name"
+              | "project.owner.role"
+              | "project.owner.suspended";
           }
         | {
             count_distinct:
@@ -937,7 +949,16 @@ export type TaskAggregates =
               | "project.mtime"
               | "project.name"
               | "project.owner_id"
-              | `project.owner.${string}`;
+              | "project.owner.id"
+              | "project.owner.version"
+              | "project.owner.cid"
+              | "project.owner.ctime"
+              | "project.owner.mid"
+              | "project.owner.mtime"
+              | "project.owner.username"
+              | "project.owner.name"
+              | "project.owner.role"
+              | "project.owner.suspended";
           }
         | {
             max:
@@ -958,7 +979,15 @@ export type TaskAggregates =
               | "project.mtime"
               | "project.name"
               | "project.owner_id"
-              | `project.owner.${string}`;
+              | "project.owner.id"
+              | "project.owner.version"
+              | "project.owner.cid"
+              | "project.owner.ctime"
+              | "project.owner.mid"
+              | "project.owner.mtime"
+              | "project.owner.username"
+              | "project.owner.name"
+              | "project.owner.role";
           }
         | {
             min:
@@ -979,7 +1008,15 @@ export type TaskAggregates =
               | "project.mtime"
               | "project.name"
               | "project.owner_id"
-              | `project.owner.${string}`;
+              | "project.owner.id"
+              | "project.owner.version"
+              | "project.owner.cid"
+              | "project.owner.ctime"
+              | "project.owner.mid"
+              | "project.owner.mtime"
+              | "project.owner.username"
+              | "project.owner.name"
+              | "project.owner.role";
           }
         | {
             sum:
@@ -993,7 +1030,10 @@ export type TaskAggregates =
               | "project.cid"
               | "project.mid"
               | "project.owner_id"
-              | `project.owner.${string}`;
+              | "project.owner.id"
+              | "project.owner.version"
+              | "project.owner.cid"
+              | "project.owner.mid";
           };
     }
   | null;
@@ -1032,13 +1072,23 @@ export interface TaskFilterGroup {
   "project.owner_id"?: IntegerCondition;
   "project.owner"?: UserFilterGroup | null;
   "project.tasks"?: { $some?: TaskFilterGroup; $every?: TaskFilterGroup; $none?: TaskFilterGroup };
+  "project.owner.id"?: IntegerCondition;
+  "project.owner.version"?: IntegerCondition;
+  "project.owner.cid"?: IntegerCondition;
+  "project.owner.ctime"?: TimeCondition;
+  "project.owner.mid"?: IntegerCondition;
+  "project.owner.mtime"?: TimeCondition;
+  "project.owner.username"?: StringCondition;
+  "project.owner.name"?: StringCondition;
+  "project.owner.role"?: StringCondition;
+  "project.owner.suspended"?: BooleanCondition;
+  "project.owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
   /** Words to search for, as in a search engine. */
   $search?: string;
   $and?: TaskFilterGroup[];
   $or?: TaskFilterGroup[];
   $not?: TaskFilterGroup;
   [name: `meta.${string}`]: JsonPathCondition | undefined;
-  [name: `project.owner.${string}`]: unknown;
 }
 
 /**
@@ -1066,41 +1116,99 @@ export type TaskGroupBy =
   | "project.mtime"
   | "project.name"
   | "project.owner_id"
-  | `project.owner.${string}`
+  | "project.owner.id"
+  | "project.owner.version"
+  | "project.owner.cid"
+  | "project.owner.ctime"
+  | "project.owner.mid"
+  | "project.owner.mtime"
+  | "project.owner.username"
+  | "project.owner.name"
+  | "project.owner.role"
+  | "project.owner.suspended"
   | {
       [name: string]:
         | {
-            day: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
+            day:
+              | "ctime"
+              | "mtime"
+              | "due"
+              | "project.ctime"
+              | "project.mtime"
+              | "project.owner.ctime"
+              | "project.owner.mtime";
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            hour: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
+            hour:
+              | "ctime"
+              | "mtime"
+              | "due"
+              | "project.ctime"
+              | "project.mtime"
+              | "project.owner.ctime"
+              | "project.owner.mtime";
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            minute: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
+            minute:
+              | "ctime"
+              | "mtime"
+              | "due"
+              | "project.ctime"
+              | "project.mtime"
+              | "project.owner.ctime"
+              | "project.owner.mtime";
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            month: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
+            month:
+              | "ctime"
+              | "mtime"
+              | "due"
+              | "project.ctime"
+              | "project.mtime"
+              | "project.owner.ctime"
+              | "project.owner.mtime";
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            quarter: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
+            quarter:
+              | "ctime"
+              | "mtime"
+              | "due"
+              | "project.ctime"
+              | "project.mtime"
+              | "project.owner.ctime"
+              | "project.owner.mtime";
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            week: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
+            week:
+              | "ctime"
+              | "mtime"
+              | "due"
+              | "project.ctime"
+              | "project.mtime"
+              | "project.owner.ctime"
+              | "project.owner.mtime";
             /** An IANA name. */
             time_zone?: string;
           }
         | {
-            year: "ctime" | "mtime" | "due" | "project.ctime" | "project.mtime" | `project.owner.${string}`;
+            year:
+              | "ctime"
+              | "mtime"
+              | "due"
+              | "project.ctime"
+              | "project.mtime"
+              | "project.owner.ctime"
+              | "project.owner.mtime";
             /** An IANA name. */
             time_zone?: string;
           };
@@ -1156,8 +1264,26 @@ export type TaskOrderBy =
   | "!project.name"
   | "project.owner_id"
   | "!project.owner_id"
-  | `project.owner.${string}`
-  | `!project.owner.${string}`;
+  | "project.owner.id"
+  | "!project.owner.id"
+  | "project.owner.version"
+  | "!project.owner.version"
+  | "project.owner.cid"
+  | "!project.owner.cid"
+  | "project.owner.ctime"
+  | "!project.owner.ctime"
+  | "project.owner.mid"
+  | "!project.owner.mid"
+  | "project.owner.mtime"
+  | "!project.owner.mtime"
+  | "project.owner.username"
+  | "!project.owner.username"
+  | "project.owner.name"
+  | "!project.owner.name"
+  | "project.owner.role"
+  | "!project.owner.role"
+  | "project.owner.suspended"
+  | "!project.owner.suspended";
 
 export interface TaskUpdate {
   title?: string;

@@ -22,6 +22,8 @@ export async function filters() {
   await rc.list_tasks({ filters: { done: "yes" } });
   // @ts-expect-error a misspelt field of a reference
   await rc.list_tasks({ filters: { "project.nam": "x" } });
+  // @ts-expect-error a misspelt field two references away
+  await rc.list_tasks({ filters: { "project.owner.nam": "x" } });
   // @ts-expect-error the same in a group
   await rc.list_projects({ filters: { tasks: { $some: { titel: "x" } } } });
   // @ts-expect-error a quantifier that there is not
