@@ -367,6 +367,7 @@ export class Client<M extends MethodMap<M>> {
 
   /** Runs an exchange with a session that holds: one that ends is renewed before, and one that has ended after a refusal, once. */
   async #authorized<T>(signal: AbortSignal, exchange: () => Promise<T>): Promise<T> {
+    signal.throwIfAborted();
     if (this.#renewing || performance.now() >= this.#renewAt) await this.#renew(this.#session, signal);
     const session = this.#session;
     try {
@@ -374,6 +375,7 @@ export class Client<M extends MethodMap<M>> {
     } catch (error) {
       // The server runs nothing of a request that it refuses so, whatever the request would do.
       if (!session || !isUnauthenticated(error)) throw error;
+      signal.throwIfAborted();
       await this.#renew(session, signal);
       return await exchange();
     }
@@ -510,8 +512,9 @@ async function sleep(ms: number, signal: AbortSignal): Promise<void> {
 function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason as Error);
+    // First of all, because a promise that fails must have somebody who hears of it.
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
     if (signal.aborted) return abort();
     signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
 }

@@ -150,3 +150,59 @@ test("cookies replace the token, and a lapsed one is renewed", async (t) => {
   assert.deepEqual(sent, ["include", "include", "include"]);
   assert.equal(rc.session.refresh_token, "r2");
 });
+
+/** A session of which the client thinks that it has so many milliseconds to live. */
+const sessionFor = (life, refresh_token = "r1") => ({
+  token: "t" + refresh_token,
+  expires_at: new Date(Date.now() + life).toISOString(),
+  refresh_token,
+  tenant: {},
+  user: {},
+});
+
+const renewed = () => ({ body: { result: { success: true, ...sessionFor(3_600_000, "r2") } } });
+const paths = (fake) => fake.requests.map((request) => request.path);
+
+/** Lets nine seconds pass for the clock that tells when to renew a session. */
+function pass(t) {
+  const now = performance.now.bind(performance);
+  t.mock.method(performance, "now", () => now() + 9_000);
+}
+
+/** A client whose session is to be renewed, and whose token holds for some seconds more. */
+async function aboutToEnd(t, answer, options = {}) {
+  const made = await withFake(t, answer, { session: sessionFor(10_000), ...options });
+  pass(t);
+  return made;
+}
+
+/** The rejections that nobody has handled until the test ends. */
+function unhandled(t) {
+  const errors = [];
+  const hear = (error) => errors.push(error);
+  process.on("unhandledRejection", hear);
+  t.after(() => process.off("unhandledRejection", hear));
+  return errors;
+}
+
+test("a call that was aborted before it began sends nothing, and nothing fails unheard", async (t) => {
+  const unheard = unhandled(t);
+  const aborted = { signal: AbortSignal.abort(new Error("too late")) };
+  // The session is to be renewed: before the call, and, since the call is aborted while it has its answer, after.
+  const early = await aboutToEnd(t, () => refusal(503, "UNAVAILABLE"));
+  await assert.rejects(early.rc.get_task({ id: 1 }, aborted), { message: "too late" });
+  assert.deepEqual(paths(early.fake), []);
+  const controller = new AbortController();
+  const abortAfter = async (url, init) => {
+    const { signal, ...rest } = init;
+    const response = await fetch(url, rest);
+    const text = await response.text();
+    controller.abort(new Error("left"));
+    return new Response(text, { status: response.status });
+  };
+  const late = await withFake(t, () => refusal(401, "UNAUTHENTICATED"), { session: sessionFor(3_600_000), fetch: abortAfter });
+  await assert.rejects(late.rc.get_task({ id: 1 }, { signal: controller.signal }), { message: "left" });
+  assert.deepEqual(paths(late.fake), ["/api/rpc"]);
+  await new Promise(setImmediate);
+  assert.deepEqual(unheard, []);
+});
