@@ -471,13 +471,20 @@ function parseReply(text: string): WireAnswer | WireAnswer[] {
 
 /** Throws what the server refused a request, or its only call, for. */
 function throwRefusal(reply: Reply): void {
-  const errors = [reply.body].flat().map((answer) => answer.error);
-  const [first] = errors;
-  if (!first) return;
-  // A batch has answers of its own for each call. That nobody is logged in is one for the whole, if all of them say so.
-  if (Array.isArray(reply.body) && !errors.every((error) => error?.data.kind === "UNAUTHENTICATED")) return;
-  if (reply.retryAfter && first.data["retry_after_ms"] === undefined) first.data["retry_after_ms"] = reply.retryAfter;
-  throw new RowcallError(first, reply.status);
+  const error = Array.isArray(reply.body) ? batchRefusal(reply.body) : reply.body.error;
+  if (!error) return;
+  if (reply.retryAfter && error.data["retry_after_ms"] === undefined) error.data["retry_after_ms"] = reply.retryAfter;
+  throw new RowcallError(error, reply.status);
+}
+
+/**
+ * A batch has an answer of its own for each call. That nobody is logged in is one for the whole, if no call says anything else:
+ * in an atomic batch the others are ABORTED.
+ */
+function batchRefusal(answers: WireAnswer[]): WireError | undefined {
+  const kinds = answers.map(({ error }) => error?.data.kind);
+  if (!kinds.every((kind) => kind === "UNAUTHENTICATED" || kind === "ABORTED")) return undefined;
+  return answers[kinds.indexOf("UNAUTHENTICATED")]?.error;
 }
 
 function isUnauthenticated(error: unknown): error is RowcallError {

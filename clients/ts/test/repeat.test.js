@@ -206,3 +206,27 @@ test("a call that was aborted before it began sends nothing, and nothing fails u
   await new Promise(setImmediate);
   assert.deepEqual(unheard, []);
 });
+
+test("an atomic batch renews the session too", async (t) => {
+  const error = (call, kind) => ({ ...refusal(200, kind).body, id: call.id });
+  for (const kinds of [["UNAUTHENTICATED", "ABORTED"], ["ABORTED", "UNAUTHENTICATED"], ["UNAUTHENTICATED", "UNAUTHENTICATED"]]) {
+    const { fake, rc } = await withFake(
+      t,
+      (request, n) => {
+        if (request.path === "/api/refresh") return renewed();
+        return n === 0 ? { body: request.body.map((call, i) => error(call, kinds[i])) } : result(request, data);
+      },
+      { cookies: true, session: sessionFor(3_600_000) },
+    );
+    const results = await rc.batch((b) => [b.delete_task({ id: 1 }), b.delete_task({ id: 2 })], { atomic: true });
+    assert.deepEqual(results, [data, data]);
+    assert.deepEqual(paths(fake), ["/api/rpc", "/api/refresh", "/api/rpc"]);
+  }
+  // Another error is the batch's own.
+  const { fake, rc } = await withFake(t, (request) => ({ body: request.body.map((call, i) => error(call, ["ABORTED", "CONFLICT"][i])) }), {
+    cookies: true,
+    session: sessionFor(3_600_000),
+  });
+  await assert.rejects(rc.batch((b) => [b.delete_task({ id: 1 }), b.delete_task({ id: 2 })], { atomic: true }), (e) => e.is("CONFLICT"));
+  assert.equal(fake.requests.length, 1);
+});
