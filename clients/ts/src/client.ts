@@ -235,6 +235,8 @@ export class Client<M extends MethodMap<M>> {
   /** When to renew the session's token, by performance.now, which does not jump as the time of day does. */
   #renewAt = Infinity;
   #renewing: Promise<void> | undefined;
+  /** The refresh token may have been used: sent again, it would end the session on the server. */
+  #spent = false;
   #lastId = 0;
 
   constructor(access: Record<keyof M, "read" | "write">, options: Options = {}) {
@@ -368,7 +370,7 @@ export class Client<M extends MethodMap<M>> {
   /** Runs an exchange with a session that holds: one that ends is renewed before, and one that has ended after a refusal, once. */
   async #authorized<T>(signal: AbortSignal, exchange: () => Promise<T>): Promise<T> {
     signal.throwIfAborted();
-    if (this.#renewing || performance.now() >= this.#renewAt) await this.#renew(this.#session, signal);
+    if (this.#renewing || performance.now() >= this.#renewAt) await this.#renewEarly(signal);
     const session = this.#session;
     try {
       return await exchange();
@@ -376,8 +378,22 @@ export class Client<M extends MethodMap<M>> {
       // The server runs nothing of a request that it refuses so, whatever the request would do.
       if (!session || !isUnauthenticated(error)) throw error;
       signal.throwIfAborted();
+      if (this.#spent && this.#session === session) {
+        this.#change(undefined);
+        throw error;
+      }
       await this.#renew(session, signal);
       return await exchange();
+    }
+  }
+
+  /** Renews a session that is about to end. If that fails, its token may still do. */
+  async #renewEarly(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#renew(this.#session, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isUnauthenticated(error) || !this.#session || timeLeft(this.#session) <= 0) throw error;
     }
   }
 
@@ -392,14 +408,28 @@ export class Client<M extends MethodMap<M>> {
   }
 
   async #refresh(stale: Session): Promise<void> {
+    const offline = globalThis.navigator?.onLine === false;
     try {
       const signal = AbortSignal.timeout(defaultTimeout);
       const session = await this.#grant("/api/refresh", { refresh_token: stale.refresh_token }, signal);
       if (this.#session === stale) this.#change(session);
     } catch (error) {
-      if (isUnauthenticated(error) && this.#session === stale) this.#change(undefined);
+      if (this.#session === stale) {
+        if (isUnauthenticated(error)) this.#change(undefined);
+        else if (error instanceof RowcallError || offline || isUnsent(error)) this.#renewLater(stale, error);
+        else {
+          // It may have reached the server. So the session lasts as long as its token.
+          this.#spent = true;
+          this.#renewAt = Infinity;
+        }
+      }
       throw error;
     }
+  }
+
+  /** Lets a renewal that failed be tried again when half of what is left of the token's life is over. */
+  #renewLater(session: Session, error: unknown): void {
+    if (this.#renewAt < Infinity) this.#renewAt = performance.now() + Math.max(askedWait(error), timeLeft(session) / 2);
   }
 
   async #grant(path: string, request: object, signal: AbortSignal): Promise<Session> {
@@ -421,8 +451,9 @@ export class Client<M extends MethodMap<M>> {
 
   #begin(session: Session): void {
     this.#session = session;
+    this.#spent = false;
     // By a clock that is far off there is no telling: then the server's refusal does.
-    const life = Date.parse(session.expires_at) - Date.now();
+    const life = timeLeft(session);
     this.#renewAt = life > 0 ? performance.now() + life * renewAfter : Infinity;
   }
 
@@ -489,6 +520,17 @@ function batchRefusal(answers: WireAnswer[]): WireError | undefined {
 
 function isUnauthenticated(error: unknown): error is RowcallError {
   return error instanceof RowcallError && error.is("UNAUTHENTICATED");
+}
+
+/** Tells whether a request surely did not reach the server. Node says why there was no connection; browsers do not. */
+function isUnsent(error: unknown): boolean {
+  const code = ((error as Error).cause as { cause?: { code?: string } } | undefined)?.cause?.code;
+  return code !== undefined && ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"].includes(code);
+}
+
+/** What is left of the life of the session's token, in milliseconds, by the time of day. */
+function timeLeft(session: Session): number {
+  return Date.parse(session.expires_at) - Date.now();
 }
 
 /** How long, in milliseconds, the server asks to be left alone after the error. */

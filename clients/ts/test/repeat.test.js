@@ -230,3 +230,58 @@ test("an atomic batch renews the session too", async (t) => {
   await assert.rejects(rc.batch((b) => [b.delete_task({ id: 1 }), b.delete_task({ id: 2 })], { atomic: true }), (e) => e.is("CONFLICT"));
   assert.equal(fake.requests.length, 1);
 });
+
+test("an early renewal that fails leaves the token in use, and is tried again later", async (t) => {
+  const { fake, rc } = await aboutToEnd(t, (request, n) => {
+    if (request.path === "/api/refresh") return n === 0 ? refusal(503, "UNAVAILABLE") : renewed();
+    return result(request, data);
+  });
+  assert.equal((await rc.delete_task({ id: 1 })).data.id, 1);
+  assert.equal((await rc.delete_task({ id: 1 })).data.id, 1);
+  assert.deepEqual(paths(fake), ["/api/refresh", "/api/rpc", "/api/rpc"]);
+  assert.equal(fake.requests[2].headers.authorization, "Bearer tr1");
+  pass(t);
+  await rc.delete_task({ id: 1 });
+  assert.deepEqual(paths(fake).slice(3), ["/api/refresh", "/api/rpc"]);
+  assert.equal(rc.session.refresh_token, "r2");
+});
+
+test("a refresh token whose answer was lost is not sent again", async (t) => {
+  for (const lost of [undefined, badGateway]) {
+    const told = [];
+    let ended = false;
+    const { fake, rc } = await aboutToEnd(
+      t,
+      (request) => {
+        if (request.path === "/api/refresh") return lost;
+        return ended ? refusal(401, "UNAUTHENTICATED") : result(request, data);
+      },
+      { onSession: (session) => told.push(session) },
+    );
+    for (let i = 0; i < 3; i++) assert.equal((await rc.get_task({ id: 1 })).data.id, 1);
+    ended = true;
+    await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
+    assert.deepEqual(paths(fake), ["/api/refresh", "/api/rpc", "/api/rpc", "/api/rpc", "/api/rpc"]);
+    assert.deepEqual([rc.session, told], [undefined, [undefined]]);
+    t.mock.restoreAll();
+  }
+});
+
+test("a refresh that never left is sent again", async (t) => {
+  let down = true;
+  const refused = Object.assign(new TypeError("fetch failed"), { cause: Object.assign(new Error(), { code: "ECONNREFUSED" }) });
+  const { fake, rc } = await aboutToEnd(t, (request) => (request.path === "/api/refresh" ? renewed() : refusal(401, "UNAUTHENTICATED")), {
+    fetch: (url, init) => (down ? Promise.reject(refused) : fetch(url, init)),
+    retries: 0,
+  });
+  await assert.rejects(rc.get_task({ id: 1 }), TransportError);
+  down = false;
+  await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
+  assert.deepEqual(paths(fake), ["/api/rpc", "/api/refresh", "/api/rpc"]);
+});
+
+test("an early renewal that the server refuses ends the session", async (t) => {
+  const { fake, rc } = await aboutToEnd(t, () => refusal(401, "UNAUTHENTICATED"));
+  await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
+  assert.deepEqual([paths(fake), rc.session], [["/api/refresh"], undefined]);
+});
