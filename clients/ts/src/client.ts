@@ -15,7 +15,10 @@ export interface Options {
   token?: string;
   /** A session to go on with, as login or onSession gave it. It must be in use by one client only: a refresh token works once. */
   session?: Session;
-  /** Is told of a new or renewed session, and of its end with undefined: store it, and a later start can go on with it. */
+  /**
+   * Is told of a new or renewed session, and of its end with undefined: store it, and a later start can go on with it. It may
+   * begin calls of the client, also a login, but nothing waits for what it returns.
+   */
   onSession?: (session: Session | undefined) => void;
   /** Let the browser's cookie, which the server sets at login, say who is calling: scripts then have no use for the access token. */
   cookies?: boolean;

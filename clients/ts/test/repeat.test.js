@@ -285,3 +285,15 @@ test("an early renewal that the server refuses ends the session", async (t) => {
   await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
   assert.deepEqual([paths(fake), rc.session], [["/api/refresh"], undefined]);
 });
+
+test("whoever is told of a session's end may log in again", async (t) => {
+  let again;
+  const { rc } = await aboutToEnd(
+    t,
+    (request) => (request.path === "/api/refresh" ? refusal(401, "UNAUTHENTICATED") : request.path === "/api/login" ? renewed() : result(request, data)),
+    { onSession: (session) => (again ??= session ?? rc.login({ username: "demo1", pwd: "welcome" })) },
+  );
+  await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
+  assert.equal((await again).refresh_token, "r2");
+  assert.equal((await rc.get_task({ id: 1 })).data.id, 1);
+});
