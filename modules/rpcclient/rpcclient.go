@@ -53,6 +53,7 @@ type Client struct {
 	session  *Session
 	renewAt  time.Time
 	renewing *renewal // nil: none is under way
+	spent    bool     // the session's refresh token may have been used
 
 	telling sync.Mutex // held while OnSession runs
 }
