@@ -80,7 +80,7 @@ func (b *Batch) Run(ctx context.Context, c *Client) error {
 			if err != nil {
 				return err
 			}
-			return all.refusal()
+			return all.refusal(len(b.calls))
 		})
 	})
 	if err != nil {
@@ -98,14 +98,24 @@ func (b *Batch) Run(ctx context.Context, c *Client) error {
 	return nil
 }
 
-// refusal returns the error of calls that all need a login.
-func (a answers) refusal() error {
+// refusal returns the error of a batch that was refused as a whole: by one answer, or because nobody is logged in, which calls
+// of an atomic batch also show by being ABORTED.
+func (a answers) refusal(calls int) error {
+	if e := a[0].Error; e != nil && len(a) == 1 && calls > 1 {
+		return e
+	}
+	var refused error
 	for i := range a {
-		if a[i].Error == nil || a[i].Error.Data.Kind != apperr.Unauthenticated {
+		switch e := a[i].Error; {
+		case e == nil:
+			return nil
+		case e.Data.Kind == apperr.Unauthenticated:
+			refused = e
+		case e.Data.Kind != apperr.Aborted:
 			return nil
 		}
 	}
-	return a[0].Error
+	return refused
 }
 
 // failure returns the error that made an atomic batch fail: the one that is not for being in it.

@@ -42,7 +42,8 @@ type Client struct {
 	Trace func(Exchange)
 
 	// OnSession, if not nil, is told of every new or renewed session, and of the end of one with nil: a program that stores
-	// it can go on with it later, by Resume. One call is made at a time.
+	// it can go on with it later, by Resume. One call is made at a time, and calls to the server wait for it. So it must not
+	// call the server, nor Login, Resume or Logoff: they would wait for ever.
 	OnSession func(*Session)
 
 	base string
@@ -53,6 +54,7 @@ type Client struct {
 	session  *Session
 	renewAt  time.Time
 	renewing *renewal // nil: none is under way
+	spent    bool     // the session's refresh token may have been used
 
 	telling sync.Mutex // held while OnSession runs
 }

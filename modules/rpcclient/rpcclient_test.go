@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -33,7 +34,7 @@ type request struct {
 	body        string
 }
 
-// reply is an answer. Status 0 is a broken connection.
+// reply is an answer. Status 0 is a broken connection, and -1 none.
 type reply struct {
 	status int
 	body   string
@@ -54,8 +55,11 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
-	if a.status == 0 {
+	switch a.status {
+	case 0:
 		return nil, io.ErrUnexpectedEOF
+	case -1:
+		return nil, &net.OpError{Op: "dial", Err: errors.New("refused")}
 	}
 	return &http.Response{StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(a.body)), Request: r}, nil
 }
@@ -65,6 +69,18 @@ func newClient(answer func(r request, n int) reply) (*server, *rpcclient.Client)
 	c := rpcclient.New("http://rowcall.example/")
 	c.HTTP = &http.Client{Transport: s}
 	return s, c
+}
+
+// paths are those of the requests, since the last time.
+func (s *server) paths() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var paths []string
+	for _, r := range s.requests {
+		paths = append(paths, r.path)
+	}
+	s.requests = nil
+	return paths
 }
 
 // succeed answers a call or a batch with a result for each.

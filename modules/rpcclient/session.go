@@ -2,6 +2,8 @@ package rpcclient
 
 import (
 	"context"
+	"errors"
+	"net"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -76,13 +78,18 @@ func (c *Client) Logoff(ctx context.Context) error {
 // authorized runs an exchange with a token that holds: a session that is about to end is renewed before, and one that has
 // ended after the server's refusal, once.
 func (c *Client) authorized(ctx context.Context, exchange func(token string) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	c.mu.Lock()
 	s, token := c.session, c.token
 	due := s != nil && (c.renewing != nil || !c.renewAt.IsZero() && time.Now().After(c.renewAt))
 	c.mu.Unlock()
 	if due {
-		var err error
-		if s, err = c.renew(ctx, s); err != nil {
+		switch next, err := c.renew(ctx, s); {
+		case err == nil:
+			s = next
+		case ctx.Err() != nil || KindOf(err) == apperr.Unauthenticated || !time.Now().Before(s.ExpiresAt):
 			return err
 		}
 	}
@@ -94,18 +101,23 @@ func (c *Client) authorized(ctx context.Context, exchange func(token string) err
 		return err
 	}
 	// The server runs nothing of a request that it refuses so, whatever the request would do.
-	if s, err = c.renew(ctx, s); err != nil {
+	next, renewErr := c.renew(ctx, s)
+	switch {
+	case renewErr != nil:
+		return renewErr
+	case next == s:
+		c.change(s, nil, false)
 		return err
 	}
-	return exchange(s.Token)
+	return exchange(next.Token)
 }
 
 // renew returns the session that follows stale. All that need it wait for the same renewal, and for nothing if it has
-// happened already.
+// happened already. A session whose refresh token is spent is returned as it is.
 func (c *Client) renew(ctx context.Context, stale *Session) (*Session, error) {
 	c.mu.Lock()
 	r := c.renewing
-	if r == nil && c.session == stale {
+	if r == nil && c.session == stale && !c.spent {
 		r = &renewal{done: make(chan struct{})}
 		c.renewing = r
 		// A refresh token works once, so whoever waits may leave, and the answer must still be waited for.
@@ -139,12 +151,31 @@ func (c *Client) refresh(ctx context.Context, stale *Session, r *renewal) {
 		c.change(stale, s, false)
 	case KindOf(err) == apperr.Unauthenticated:
 		c.change(stale, nil, false)
+	default:
+		c.postpone(stale, err)
 	}
 	r.err = err
 	c.mu.Lock()
 	c.renewing = nil
 	c.mu.Unlock()
 	close(r.done)
+}
+
+// postpone lets a renewal that failed be tried again when half of what is left of the token's life is over. But if the refresh
+// token may have reached the server, it is not sent again, which would end the session there: the token serves to its end.
+func (c *Client) postpone(s *Session, err error) {
+	var refused *Error
+	var conn *net.OpError
+	again := errors.As(err, &refused) || errors.As(err, &conn) && conn.Op == "dial"
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.session != s:
+	case !again:
+		c.spent, c.renewAt = true, time.Time{}
+	case !c.renewAt.IsZero():
+		c.renewAt = time.Now().Add(max(askedWait(err), time.Until(s.ExpiresAt)/2))
+	}
 }
 
 // grant asks for a session. The member called secret is not shown to Trace.
@@ -178,7 +209,7 @@ func (c *Client) change(from, s *Session, always bool) {
 		c.mu.Unlock()
 		return
 	}
-	c.session, c.renewAt = s, time.Time{}
+	c.session, c.renewAt, c.spent = s, time.Time{}, false
 	if s != nil {
 		// A fifth of its life before its end. By a clock that is far off there is no telling: then the server's refusal does.
 		if life := time.Until(s.ExpiresAt); life > 0 {

@@ -15,7 +15,10 @@ export interface Options {
   token?: string;
   /** A session to go on with, as login or onSession gave it. It must be in use by one client only: a refresh token works once. */
   session?: Session;
-  /** Is told of a new or renewed session, and of its end with undefined: store it, and a later start can go on with it. */
+  /**
+   * Is told of a new or renewed session, and of its end with undefined: store it, and a later start can go on with it. It may
+   * begin calls of the client, also a login, but nothing waits for what it returns.
+   */
   onSession?: (session: Session | undefined) => void;
   /** Let the browser's cookie, which the server sets at login, say who is calling: scripts then have no use for the access token. */
   cookies?: boolean;
@@ -235,6 +238,8 @@ export class Client<M extends MethodMap<M>> {
   /** When to renew the session's token, by performance.now, which does not jump as the time of day does. */
   #renewAt = Infinity;
   #renewing: Promise<void> | undefined;
+  /** The refresh token may have been used: sent again, it would end the session on the server. */
+  #spent = false;
   #lastId = 0;
 
   constructor(access: Record<keyof M, "read" | "write">, options: Options = {}) {
@@ -367,15 +372,31 @@ export class Client<M extends MethodMap<M>> {
 
   /** Runs an exchange with a session that holds: one that ends is renewed before, and one that has ended after a refusal, once. */
   async #authorized<T>(signal: AbortSignal, exchange: () => Promise<T>): Promise<T> {
-    if (this.#renewing || performance.now() >= this.#renewAt) await this.#renew(this.#session, signal);
+    signal.throwIfAborted();
+    if (this.#renewing || performance.now() >= this.#renewAt) await this.#renewEarly(signal);
     const session = this.#session;
     try {
       return await exchange();
     } catch (error) {
       // The server runs nothing of a request that it refuses so, whatever the request would do.
       if (!session || !isUnauthenticated(error)) throw error;
+      signal.throwIfAborted();
+      if (this.#spent && this.#session === session) {
+        this.#change(undefined);
+        throw error;
+      }
       await this.#renew(session, signal);
       return await exchange();
+    }
+  }
+
+  /** Renews a session that is about to end. If that fails, its token may still do. */
+  async #renewEarly(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#renew(this.#session, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (isUnauthenticated(error) || !this.#session || timeLeft(this.#session) <= 0) throw error;
     }
   }
 
@@ -390,14 +411,28 @@ export class Client<M extends MethodMap<M>> {
   }
 
   async #refresh(stale: Session): Promise<void> {
+    const offline = globalThis.navigator?.onLine === false;
     try {
       const signal = AbortSignal.timeout(defaultTimeout);
       const session = await this.#grant("/api/refresh", { refresh_token: stale.refresh_token }, signal);
       if (this.#session === stale) this.#change(session);
     } catch (error) {
-      if (isUnauthenticated(error) && this.#session === stale) this.#change(undefined);
+      if (this.#session === stale) {
+        if (isUnauthenticated(error)) this.#change(undefined);
+        else if (error instanceof RowcallError || offline || isUnsent(error)) this.#renewLater(stale, error);
+        else {
+          // It may have reached the server. So the session lasts as long as its token.
+          this.#spent = true;
+          this.#renewAt = Infinity;
+        }
+      }
       throw error;
     }
+  }
+
+  /** Lets a renewal that failed be tried again when half of what is left of the token's life is over. */
+  #renewLater(session: Session, error: unknown): void {
+    if (this.#renewAt < Infinity) this.#renewAt = performance.now() + Math.max(askedWait(error), timeLeft(session) / 2);
   }
 
   async #grant(path: string, request: object, signal: AbortSignal): Promise<Session> {
@@ -419,8 +454,9 @@ export class Client<M extends MethodMap<M>> {
 
   #begin(session: Session): void {
     this.#session = session;
+    this.#spent = false;
     // By a clock that is far off there is no telling: then the server's refusal does.
-    const life = Date.parse(session.expires_at) - Date.now();
+    const life = timeLeft(session);
     this.#renewAt = life > 0 ? performance.now() + life * renewAfter : Infinity;
   }
 
@@ -469,17 +505,35 @@ function parseReply(text: string): WireAnswer | WireAnswer[] {
 
 /** Throws what the server refused a request, or its only call, for. */
 function throwRefusal(reply: Reply): void {
-  const errors = [reply.body].flat().map((answer) => answer.error);
-  const [first] = errors;
-  if (!first) return;
-  // A batch has answers of its own for each call. That nobody is logged in is one for the whole, if all of them say so.
-  if (Array.isArray(reply.body) && !errors.every((error) => error?.data.kind === "UNAUTHENTICATED")) return;
-  if (reply.retryAfter && first.data["retry_after_ms"] === undefined) first.data["retry_after_ms"] = reply.retryAfter;
-  throw new RowcallError(first, reply.status);
+  const error = Array.isArray(reply.body) ? batchRefusal(reply.body) : reply.body.error;
+  if (!error) return;
+  if (reply.retryAfter && error.data["retry_after_ms"] === undefined) error.data["retry_after_ms"] = reply.retryAfter;
+  throw new RowcallError(error, reply.status);
+}
+
+/**
+ * A batch has an answer of its own for each call. That nobody is logged in is one for the whole, if no call says anything else:
+ * in an atomic batch the others are ABORTED.
+ */
+function batchRefusal(answers: WireAnswer[]): WireError | undefined {
+  const kinds = answers.map(({ error }) => error?.data.kind);
+  if (!kinds.every((kind) => kind === "UNAUTHENTICATED" || kind === "ABORTED")) return undefined;
+  return answers[kinds.indexOf("UNAUTHENTICATED")]?.error;
 }
 
 function isUnauthenticated(error: unknown): error is RowcallError {
   return error instanceof RowcallError && error.is("UNAUTHENTICATED");
+}
+
+/** Tells whether a request surely did not reach the server. Node says why there was no connection; browsers do not. */
+function isUnsent(error: unknown): boolean {
+  const code = ((error as Error).cause as { cause?: { code?: string } } | undefined)?.cause?.code;
+  return code !== undefined && ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"].includes(code);
+}
+
+/** What is left of the life of the session's token, in milliseconds, by the time of day. */
+function timeLeft(session: Session): number {
+  return Date.parse(session.expires_at) - Date.now();
 }
 
 /** How long, in milliseconds, the server asks to be left alone after the error. */
@@ -510,8 +564,9 @@ async function sleep(ms: number, signal: AbortSignal): Promise<void> {
 function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason as Error);
+    // First of all, because a promise that fails must have somebody who hears of it.
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
     if (signal.aborted) return abort();
     signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
 }

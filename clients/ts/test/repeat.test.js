@@ -150,3 +150,150 @@ test("cookies replace the token, and a lapsed one is renewed", async (t) => {
   assert.deepEqual(sent, ["include", "include", "include"]);
   assert.equal(rc.session.refresh_token, "r2");
 });
+
+/** A session of which the client thinks that it has so many milliseconds to live. */
+const sessionFor = (life, refresh_token = "r1") => ({
+  token: "t" + refresh_token,
+  expires_at: new Date(Date.now() + life).toISOString(),
+  refresh_token,
+  tenant: {},
+  user: {},
+});
+
+const renewed = () => ({ body: { result: { success: true, ...sessionFor(3_600_000, "r2") } } });
+const paths = (fake) => fake.requests.map((request) => request.path);
+
+/** Lets nine seconds pass for the clock that tells when to renew a session. */
+function pass(t) {
+  const now = performance.now.bind(performance);
+  t.mock.method(performance, "now", () => now() + 9_000);
+}
+
+/** A client whose session is to be renewed, and whose token holds for some seconds more. */
+async function aboutToEnd(t, answer, options = {}) {
+  const made = await withFake(t, answer, { session: sessionFor(10_000), ...options });
+  pass(t);
+  return made;
+}
+
+/** The rejections that nobody has handled until the test ends. */
+function unhandled(t) {
+  const errors = [];
+  const hear = (error) => errors.push(error);
+  process.on("unhandledRejection", hear);
+  t.after(() => process.off("unhandledRejection", hear));
+  return errors;
+}
+
+test("a call that was aborted before it began sends nothing, and nothing fails unheard", async (t) => {
+  const unheard = unhandled(t);
+  const aborted = { signal: AbortSignal.abort(new Error("too late")) };
+  // The session is to be renewed: before the call, and, since the call is aborted while it has its answer, after.
+  const early = await aboutToEnd(t, () => refusal(503, "UNAVAILABLE"));
+  await assert.rejects(early.rc.get_task({ id: 1 }, aborted), { message: "too late" });
+  assert.deepEqual(paths(early.fake), []);
+  const controller = new AbortController();
+  const abortAfter = async (url, init) => {
+    const { signal, ...rest } = init;
+    const response = await fetch(url, rest);
+    const text = await response.text();
+    controller.abort(new Error("left"));
+    return new Response(text, { status: response.status });
+  };
+  const late = await withFake(t, () => refusal(401, "UNAUTHENTICATED"), { session: sessionFor(3_600_000), fetch: abortAfter });
+  await assert.rejects(late.rc.get_task({ id: 1 }, { signal: controller.signal }), { message: "left" });
+  assert.deepEqual(paths(late.fake), ["/api/rpc"]);
+  await new Promise(setImmediate);
+  assert.deepEqual(unheard, []);
+});
+
+test("an atomic batch renews the session too", async (t) => {
+  const error = (call, kind) => ({ ...refusal(200, kind).body, id: call.id });
+  for (const kinds of [["UNAUTHENTICATED", "ABORTED"], ["ABORTED", "UNAUTHENTICATED"], ["UNAUTHENTICATED", "UNAUTHENTICATED"]]) {
+    const { fake, rc } = await withFake(
+      t,
+      (request, n) => {
+        if (request.path === "/api/refresh") return renewed();
+        return n === 0 ? { body: request.body.map((call, i) => error(call, kinds[i])) } : result(request, data);
+      },
+      { cookies: true, session: sessionFor(3_600_000) },
+    );
+    const results = await rc.batch((b) => [b.delete_task({ id: 1 }), b.delete_task({ id: 2 })], { atomic: true });
+    assert.deepEqual(results, [data, data]);
+    assert.deepEqual(paths(fake), ["/api/rpc", "/api/refresh", "/api/rpc"]);
+  }
+  // Another error is the batch's own.
+  const { fake, rc } = await withFake(t, (request) => ({ body: request.body.map((call, i) => error(call, ["ABORTED", "CONFLICT"][i])) }), {
+    cookies: true,
+    session: sessionFor(3_600_000),
+  });
+  await assert.rejects(rc.batch((b) => [b.delete_task({ id: 1 }), b.delete_task({ id: 2 })], { atomic: true }), (e) => e.is("CONFLICT"));
+  assert.equal(fake.requests.length, 1);
+});
+
+test("an early renewal that fails leaves the token in use, and is tried again later", async (t) => {
+  const { fake, rc } = await aboutToEnd(t, (request, n) => {
+    if (request.path === "/api/refresh") return n === 0 ? refusal(503, "UNAVAILABLE") : renewed();
+    return result(request, data);
+  });
+  assert.equal((await rc.delete_task({ id: 1 })).data.id, 1);
+  assert.equal((await rc.delete_task({ id: 1 })).data.id, 1);
+  assert.deepEqual(paths(fake), ["/api/refresh", "/api/rpc", "/api/rpc"]);
+  assert.equal(fake.requests[2].headers.authorization, "Bearer tr1");
+  pass(t);
+  await rc.delete_task({ id: 1 });
+  assert.deepEqual(paths(fake).slice(3), ["/api/refresh", "/api/rpc"]);
+  assert.equal(rc.session.refresh_token, "r2");
+});
+
+test("a refresh token whose answer was lost is not sent again", async (t) => {
+  for (const lost of [undefined, badGateway]) {
+    const told = [];
+    let ended = false;
+    const { fake, rc } = await aboutToEnd(
+      t,
+      (request) => {
+        if (request.path === "/api/refresh") return lost;
+        return ended ? refusal(401, "UNAUTHENTICATED") : result(request, data);
+      },
+      { onSession: (session) => told.push(session) },
+    );
+    for (let i = 0; i < 3; i++) assert.equal((await rc.get_task({ id: 1 })).data.id, 1);
+    ended = true;
+    await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
+    assert.deepEqual(paths(fake), ["/api/refresh", "/api/rpc", "/api/rpc", "/api/rpc", "/api/rpc"]);
+    assert.deepEqual([rc.session, told], [undefined, [undefined]]);
+    t.mock.restoreAll();
+  }
+});
+
+test("a refresh that never left is sent again", async (t) => {
+  let down = true;
+  const refused = Object.assign(new TypeError("fetch failed"), { cause: Object.assign(new Error(), { code: "ECONNREFUSED" }) });
+  const { fake, rc } = await aboutToEnd(t, (request) => (request.path === "/api/refresh" ? renewed() : refusal(401, "UNAUTHENTICATED")), {
+    fetch: (url, init) => (down ? Promise.reject(refused) : fetch(url, init)),
+    retries: 0,
+  });
+  await assert.rejects(rc.get_task({ id: 1 }), TransportError);
+  down = false;
+  await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
+  assert.deepEqual(paths(fake), ["/api/rpc", "/api/refresh", "/api/rpc"]);
+});
+
+test("an early renewal that the server refuses ends the session", async (t) => {
+  const { fake, rc } = await aboutToEnd(t, () => refusal(401, "UNAUTHENTICATED"));
+  await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
+  assert.deepEqual([paths(fake), rc.session], [["/api/refresh"], undefined]);
+});
+
+test("whoever is told of a session's end may log in again", async (t) => {
+  let again;
+  const { rc } = await aboutToEnd(
+    t,
+    (request) => (request.path === "/api/refresh" ? refusal(401, "UNAUTHENTICATED") : request.path === "/api/login" ? renewed() : result(request, data)),
+    { onSession: (session) => (again ??= session ?? rc.login({ username: "demo1", pwd: "welcome" })) },
+  );
+  await assert.rejects(rc.get_task({ id: 1 }), (error) => error.is("UNAUTHENTICATED"));
+  assert.equal((await again).refresh_token, "r2");
+  assert.equal((await rc.get_task({ id: 1 })).data.id, 1);
+});
