@@ -87,6 +87,7 @@ type node struct {
 	negated bool
 	of      int // of a step: the index of its reference; of a condition: that of its field
 	n       int // of a group or a step: how many nodes are under it
+	args    int // how many arguments it has by itself
 }
 
 // self is, among arguments, the user's id of whoever is held to rows of their own. It is left out for others.

@@ -315,6 +315,7 @@ func (p *parser) emit(n node, args ...any) error {
 			outer = false
 		}
 	}
+	n.args = len(args)
 	p.nodes = append(p.nodes, n)
 	p.args = append(p.args, args...)
 	return nil
@@ -325,11 +326,12 @@ func (p *parser) step(s *Schema, n node) error {
 	if err := p.charge(); err != nil {
 		return err
 	}
-	p.nodes = append(p.nodes, n)
 	if s.refs[n.of].To.entity.Own != "" {
+		n.args = 1
 		p.args = append(p.args, self{})
 		p.marked = true
 	}
+	p.nodes = append(p.nodes, n)
 	return nil
 }
 

@@ -96,9 +96,10 @@ func (l *listing) code(text []byte) []byte {
 	for i := range l.order.Keys {
 		bound = append(bound, byte(l.order.Keys[i].Field.Type)) // as which the values are read
 	}
-	bound = l.order.Shape(l.asked.Shape(bound))
-	for _, arg := range l.order.Args(l.asked.Args(nil, l.own, user), l.own, user) {
-		bound = appendPart(bound, appendArgText(nil, arg))
+	bound = appendPart(bound, l.asked.Fingerprint())
+	bound = l.order.Shape(bound)
+	for _, arg := range l.order.Args(nil, l.own, user) {
+		bound = appendPart(bound, fmt.Append(nil, arg))
 	}
 	mac := hmac.New(sha256.New, l.tx.db.cursorKey)
 	mac.Write(bound)
@@ -108,21 +109,6 @@ func (l *listing) code(text []byte) []byte {
 // appendPart appends bytes so that where they end can be told.
 func appendPart(dst, part []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(part))), part...)
-}
-
-// appendArgText appends a text that no other argument of its type has.
-func appendArgText(dst []byte, arg any) []byte {
-	switch arg := arg.(type) {
-	case string:
-		return append(dst, arg...)
-	case int64:
-		return strconv.AppendInt(dst, arg, 10)
-	case []string:
-		return fmt.Appendf(dst, "%q", arg)
-	case time.Time:
-		return strconv.AppendInt(dst, arg.UnixMicro(), 10)
-	}
-	return fmt.Appendf(dst, "%v", arg)
 }
 
 func appendCursorValue(dst []byte, v any) ([]byte, error) {

@@ -135,9 +135,7 @@ func (p *plan) cached(own bool, shape []byte, build func() string) string {
 	text, ok := p.texts.Get(string(key))
 	if !ok {
 		text = build()
-		if len(text) <= maxPrepared {
-			p.texts.Add(string(key), text)
-		}
+		p.texts.Add(string(key), text)
 	}
 	return text
 }

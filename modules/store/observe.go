@@ -147,23 +147,30 @@ func (c *counters) stats() CacheStats {
 	return CacheStats{c.hits.Load(), c.misses.Load(), c.size.Load()}
 }
 
-// textCache keeps an entity's SQL texts by their shapes.
-type textCache struct{ *lru.Cache[string, string] }
+// textCache keeps an entity's SQL texts by their shapes. Of the large ones, which are not prepared and which clients can make as large as
+// a filter may be, it keeps few.
+type textCache struct{ small, large *lru.Cache[string, string] }
 
 // texts counts for all entities, which are declared when the program starts, together.
 var texts counters
 
 func newTextCache() textCache {
-	c, err := lru.NewWithEvict(textsPerEntity, func(string, string) { texts.size.Add(-1) })
-	if err != nil {
-		panic(err) // the size is a constant
+	sized := func(n int) *lru.Cache[string, string] {
+		c, err := lru.NewWithEvict(n, func(string, string) { texts.size.Add(-1) })
+		if err != nil {
+			panic(err) // the sizes are constants
+		}
+		return c
 	}
-	return textCache{c}
+	return textCache{sized(textsPerEntity), sized(largePerEntity)}
 }
 
 // Get returns the text for a shape.
 func (c textCache) Get(shape string) (string, bool) {
-	text, ok := c.Cache.Get(shape)
+	text, ok := c.small.Get(shape)
+	if !ok {
+		text, ok = c.large.Get(shape)
+	}
 	if ok {
 		texts.hits.Add(1)
 	} else {
@@ -174,7 +181,11 @@ func (c textCache) Get(shape string) (string, bool) {
 
 // Add keeps the text for a shape, which another goroutine may have done already.
 func (c textCache) Add(shape, text string) {
-	if known, _ := c.ContainsOrAdd(shape, text); !known {
+	cache := c.small
+	if len(text) > maxPrepared {
+		cache = c.large
+	}
+	if known, _ := cache.ContainsOrAdd(shape, text); !known {
 		texts.size.Add(1)
 	}
 }

@@ -19,7 +19,10 @@ const (
 )
 
 // textsPerEntity bounds an entity's cache of SQL texts, of which clients can ask for any number by their filters.
-const textsPerEntity = 1000
+const (
+	textsPerEntity = 1000
+	largePerEntity = 50 // of those that are longer than maxPrepared
+)
 
 // Key is what a row's id can be: int64 for rows whose ids the server makes, UUID for those that clients create offline.
 type Key interface{ int64 | uuid.UUID }
