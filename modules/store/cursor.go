@@ -3,11 +3,11 @@ package store
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"strconv"
 	"strings"
@@ -87,23 +87,25 @@ func (l *listing) open(cursor string) ([]any, error) {
 // code returns the code of a cursor's text in this list.
 func (l *listing) code(text []byte) []byte {
 	user := l.tx.Actor.User
-	bound := make([]byte, 0, 256)
+	bound := make([]byte, 0, 512)
 	bound = appendPart(bound, text)
-	bound = appendPart(bound, []byte(l.tx.tenant))
+	bound = append(bound, l.tx.tenant...) // always as long
 	bound = binary.AppendVarint(bound, user)
 	bound = strconv.AppendBool(bound, l.own)
 	bound = appendPart(bound, []byte(l.entity))
 	for i := range l.order.Keys {
 		bound = append(bound, byte(l.order.Keys[i].Field.Type)) // as which the values are read
 	}
-	bound = appendPart(bound, l.asked.Fingerprint())
 	bound = l.order.Shape(bound)
 	for _, arg := range l.order.Args(nil, l.own, user) {
 		bound = appendPart(bound, fmt.Append(nil, arg))
 	}
-	mac := hmac.New(sha256.New, l.tx.db.cursorKey)
+	bound = l.asked.Canonical(bound)
+	mac := l.tx.db.cursorCodes.Get().(hash.Hash)
+	defer l.tx.db.cursorCodes.Put(mac)
+	mac.Reset()
 	mac.Write(bound)
-	return mac.Sum(nil)[:codeSize]
+	return mac.Sum(bound[:0])[:codeSize]
 }
 
 // appendPart appends bytes so that where they end can be told.

@@ -9,7 +9,9 @@ package store
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -48,7 +50,7 @@ type DB struct {
 	tenant, platform                 *sqlx.DB
 	tenantPrepared, platformPrepared *counters // of the prepared statements of their connections
 	constraints                      sync.Map  // constraintKey -> constraint
-	cursorKey                        auth.Key
+	cursorCodes                      sync.Pool // of hash.Hash, with Config.CursorKey
 	common                           *common
 }
 
@@ -74,7 +76,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	db := &DB{
 		tenant: openPool(tenant, cfg.TenantConns, 8), tenantPrepared: &tenant.prepared,
 		platform: openPool(platform, cfg.PlatformConns, 4), platformPrepared: &platform.prepared,
-		cursorKey: cfg.CursorKey, common: common,
+		cursorCodes: sync.Pool{New: func() any { return hmac.New(sha256.New, cfg.CursorKey) }}, common: common,
 	}
 	if err := db.checkLogins(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -21,6 +21,7 @@ var seconds = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1
 type metrics struct {
 	registry   *prometheus.Registry
 	requests   *prometheus.CounterVec
+	answers    sync.Map // answered -> prometheus.Counter, of requests
 	calls      *prometheus.CounterVec
 	took       *prometheus.HistogramVec
 	methods    sync.Map // name -> *method
@@ -56,7 +57,18 @@ func (m *metrics) request(route string, status int) {
 	if route == "" {
 		route = unknown
 	}
-	m.requests.WithLabelValues(route, strconv.Itoa(status)).Inc()
+	key := answered{route, status}
+	counter, ok := m.answers.Load(key)
+	if !ok {
+		counter, _ = m.answers.LoadOrStore(key, m.requests.WithLabelValues(route, strconv.Itoa(status)))
+	}
+	counter.(prometheus.Counter).Inc()
+}
+
+// answered is what requests are counted by.
+type answered struct {
+	route  string
+	status int
 }
 
 // method is what is counted of a method. For calls that succeed no label is looked up.
