@@ -21,7 +21,7 @@ type APIKey struct {
 	Scopes     jsontext.Value `db:"scopes"       json:"scopes"     write:"create" validate:"required"         example:"[\"read\"]"`
 	Hash       string         `db:"hash"         json:"-"`
 	ExpiresAt  *time.Time     `db:"expires_at"   json:"expires_at" write:"create"                             example:"2027-01-01T00:00:00.000000Z"`
-	LastUsedAt *time.Time     `db:"last_used_at" json:"last_used_at"` // to the minute
+	LastUsedAt *time.Time     `db:"last_used_at" json:"last_used_at" log:"-"` // to the minute
 }
 
 // APIKeys is the repository of API keys.

@@ -80,6 +80,7 @@ func (a *Actor) Can(role Role, scope Scope) error {
 type Request struct {
 	ID      string           // as in X-Request-Id, error.data.request_id and the log line
 	Actor   *Actor           // nil for an anonymous caller
+	Method  string           // that is being called; "" for none
 	Address string           // the client's IP address
 	Now     func() time.Time // the clock; nothing below reads another
 	Stats   Stats

@@ -32,7 +32,7 @@ func (tx *Tx) join(ctx context.Context, actor *auth.Actor) (*Tx, error) {
 		return nil, errOtherActor
 	}
 	part := *tx
-	part.ctx = withTenant(ctx, tx.tenant)
+	part.ctx, part.position = withTenant(ctx, tx.tenant), new(int64)
 	return &part, nil
 }
 

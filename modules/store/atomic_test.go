@@ -233,7 +233,8 @@ func TestACommitWithoutAnAnswer(t *testing.T) {
 	defer cancel()
 	err = silent.InTx(ctx, func(tx *store.Tx) error {
 		defer p.freeze()
-		return second(things.Create(tx, thing{Label: "x"}))
+		must[thing](t)(things.Create(tx, thing{Label: "x"}))
+		return tx.Flush() // so that only the commit is left
 	})
 	if e := wantKind(t, apperr.Unavailable, err); e.Message != "The database was lost during the commit: it is not known whether the work was kept" {
 		t.Error(e.Message)

@@ -31,8 +31,8 @@ func (r *Repo[E, K]) UpdateAll(tx *Tx, f *filter.Filter, set Set) ([]E, error) {
 		shape = append(append(shape, a.column...), ' ')
 		args = append(args, a.arg)
 	}
-	return r.matching(tx, updating, f, shape, args, func(chosen exp.ExpressionList) sqlBuilder {
-		return postgres.Update(p.table).Prepared(true).Set(p.record(assigned)).Where(chosen).Returning(p.dbNames()...)
+	return r.matching(tx, updating, f, shape, args, func(_ bool, chosen *goqu.SelectDataset) write {
+		return p.updateOf(chosen, filter.Root, assigned)
 	})
 }
 
@@ -40,14 +40,18 @@ func (r *Repo[E, K]) UpdateAll(tx *Tx, f *filter.Filter, set Set) ([]E, error) {
 // them as they were.
 func (r *Repo[E, K]) DeleteMatching(tx *Tx, f *filter.Filter) ([]E, error) {
 	p := r.plan
-	return r.matching(tx, deleting, f, []byte("X "), nil, func(chosen exp.ExpressionList) sqlBuilder {
-		return postgres.Delete(p.table).Prepared(true).Where(chosen).Returning(p.dbNames()...)
+	return r.matching(tx, deleting, f, []byte("X "), p.whereArgs(nil, tx, p.ownOnly(tx)), func(own bool, chosen *goqu.SelectDataset) write {
+		ids := chosen.Select(goqu.T(filter.Root).Col("id")).ForUpdate(goqu.Wait)
+		return newWrite(deleting, postgres.Delete(p.table).Prepared(true).
+			Where(p.where(own, goqu.L("? = ANY(ARRAY(?))", p.col("id"), ids))).Returning(p.row()...), nil)
 	})
 }
 
 // matching runs a statement on the rows that the filter chooses. They are locked in the order of their ids, so that two such calls
 // do not wait for each other, and the filter holds for them as they are then.
-func (r *Repo[E, K]) matching(tx *Tx, op operation, f *filter.Filter, shape []byte, args []any, statement func(exp.ExpressionList) sqlBuilder) ([]E, error) {
+func (r *Repo[E, K]) matching(
+	tx *Tx, op operation, f *filter.Filter, shape []byte, args []any, build func(own bool, chosen *goqu.SelectDataset) write,
+) ([]E, error) {
 	p := r.plan
 	for _, op := range []operation{op, reading} {
 		if err := p.allow(tx, op); err != nil {
@@ -61,20 +65,17 @@ func (r *Repo[E, K]) matching(tx *Tx, op operation, f *filter.Filter, shape []by
 	if err != nil {
 		return nil, err
 	}
-	own, user := p.ownOnly(tx), tx.Actor.User
-	text := p.cached(own, f.Shape(shape), func() string {
-		ids := p.rows(own, f.Where(own)).Select(goqu.T(filter.Root).Col("id")).
-			Order(goqu.T(filter.Root).Col("id").Asc()).Limit(1).ForUpdate(goqu.Wait)
-		return build(statement(p.where(own, goqu.L("? = ANY(ARRAY(?))", goqu.C("id"), ids))))
-	})
-	args = p.whereArgs(p.whereArgs(args, tx, own), tx, own)
-	args = append(f.Args(args, own, user), MaxBulk+1)
+	own := p.ownOnly(tx)
+	args = append(f.Args(p.whereArgs(args, tx, own), own, tx.Actor.User), MaxBulk+1)
 	var rows []E
 	err = tx.atomically(nil, func(tx *Tx) (err error) {
-		if rows, err = query[E](&tx.runner, p, text, args); err != nil {
+		rows, err = changeAll(tx, p, op, f.Shape(shape), args, func() write {
+			return build(own, p.rows(own, f.Where(own)).Order(goqu.T(filter.Root).Col("id").Asc()).Limit(1))
+		}, func(a, b E) int { return compareKeys(a.key(), b.key()) })
+		switch {
+		case err != nil:
 			return tx.explain(p, op, err)
-		}
-		if len(rows) > MaxBulk {
+		case len(rows) > MaxBulk:
 			return invalidOption("filters", "chooses more than 1000 rows")
 		}
 		return nil
@@ -82,7 +83,6 @@ func (r *Repo[E, K]) matching(tx *Tx, op operation, f *filter.Filter, shape []by
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(rows, func(a, b E) int { return compareKeys(a.key(), b.key()) })
 	return rows, nil
 }
 
@@ -99,7 +99,7 @@ func compareKeys[K Key](a, b K) int {
 
 // record is what an update assigns.
 func (p *plan) record(assigned []assignment) goqu.Record {
-	record := goqu.Record{"version": goqu.L(`"version" + 1`)}
+	record := goqu.Record{"version": goqu.L(`"` + p.table + `"."version" + 1`)}
 	for _, a := range assigned {
 		record[a.column] = stand
 	}
@@ -142,7 +142,11 @@ func (r *Repo[E, K]) Upsert(tx *Tx, set Set, on []string) (E, error) {
 	if own && p.own != nil {
 		args = append(args, tx.Actor.User)
 	}
-	rows, err := query[E](&tx.runner, p, p.cached(own, shape, func() string { return p.upsertText(u, own) }), args)
+	args = append(args, tx.tenant)
+	for _, c := range u.key {
+		args = append(args, c.arg(c.value(row)))
+	}
+	rows, err := change[E](tx, p, upserting, shape, args, func() write { return p.upsertOne(u, own) })
 	switch {
 	case err != nil:
 		return e, apperr.Under("data", tx.explain(p, creating, err))
@@ -201,7 +205,7 @@ func (p *plan) upsert(set Set, on []string) (u upsertion) {
 	return u
 }
 
-func (p *plan) upsertText(u upsertion, own bool) string {
+func (p *plan) upsertOne(u upsertion, own bool) write {
 	target := []string{`"tenant_id"`}
 	for _, c := range u.key {
 		target = append(target, `"`+c.db+`"`)
@@ -223,18 +227,24 @@ func (p *plan) upsertText(u upsertion, own bool) string {
 		update = update.Where(where...)
 	}
 	cols, vals := p.insertion()
-	return build(postgres.Insert(p.table).Prepared(true).Cols(cols...).Vals(vals).OnConflict(update).Returning(p.dbNames()...))
+	insert := postgres.Insert(p.table).Prepared(true).Cols(cols...).Vals(vals).OnConflict(update).Returning(p.row()...)
+	return newWrite(upserting, insert, postgres.From(p.table).Prepared(true).Select(p.rowOf(p.table)...).Where(p.where(false, p.keyIs(u)...)))
+}
+
+// keyIs is the condition on the row that an upsert finds.
+func (p *plan) keyIs(u upsertion) []exp.Expression {
+	var key []exp.Expression
+	for _, c := range u.key {
+		key = append(key, p.eq(c.db))
+	}
+	return key
 }
 
 // notUpserted finds out why the row that is there was not changed.
 func (r *Repo[E, K]) notUpserted(tx *Tx, u upsertion, wanted reflect.Value) error {
 	p, own := r.plan, r.plan.ownOnly(tx)
 	text := p.cached(own, appendColumns([]byte("V "), u.key), func() string {
-		var key []exp.Expression
-		for _, c := range u.key {
-			key = append(key, eq(c.db))
-		}
-		return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, key...)))
+		return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, p.keyIs(u)...)))
 	})
 	args := p.whereArgs(nil, tx, own)
 	names := []string{}

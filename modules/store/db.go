@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/jmoiron/sqlx"
 
@@ -51,6 +52,7 @@ type DB struct {
 	tenantPrepared, platformPrepared *counters // of the prepared statements of their connections
 	constraints                      sync.Map  // constraintKey -> constraint
 	cursorCodes                      sync.Pool // of hash.Hash, with Config.CursorKey
+	committed                        func(tenant uuid.UUID, position int64)
 	common                           *common
 }
 
@@ -77,6 +79,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		tenant: openPool(tenant, cfg.TenantConns, 8), tenantPrepared: &tenant.prepared,
 		platform: openPool(platform, cfg.PlatformConns, 4), platformPrepared: &platform.prepared,
 		cursorCodes: sync.Pool{New: func() any { return hmac.New(sha256.New, cfg.CursorKey) }}, common: common,
+		committed: func(uuid.UUID, int64) {},
 	}
 	if err := db.checkLogins(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -199,7 +202,9 @@ type Tx struct {
 	runner
 	Actor  *auth.Actor
 	tenant string
-	failed *error // in a transaction: the first error of a part of it that keeps all of its work or none
+
+	whole    *transaction // that it is, or is a part of; nil: its statements each commit by themselves
+	position *int64       // of the last entry made through it
 }
 
 // Session returns a Tx whose statements each commit by themselves, for the actor of the context's request;
@@ -214,7 +219,7 @@ func (db *DB) Session(ctx context.Context) (*Tx, error) {
 		return tx.join(ctx, actor)
 	}
 	tenant := actor.Tenant.String()
-	return &Tx{runner: newRunner(withTenant(ctx, tenant), db, db.tenant), Actor: actor, tenant: tenant}, nil
+	return &Tx{runner: newRunner(withTenant(ctx, tenant), db, db.tenant), Actor: actor, tenant: tenant, position: new(int64)}, nil
 }
 
 // InTx runs do in one transaction for the actor of the context's request, and commits it if do returns nil. Whatever
@@ -231,27 +236,35 @@ func (db *DB) InTx(ctx context.Context, do func(*Tx) error) error {
 
 // atomically runs do in a transaction: in tx itself if it is one already, which then fails if do does.
 func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
-	if tx.failed != nil {
+	if tx.whole != nil {
 		done := false
 		defer func() {
-			if !done && *tx.failed == nil { // a panic, which somebody may recover from before it ends the whole
-				*tx.failed = errPartPanicked
+			if !done && tx.whole.failed == nil { // a panic, which somebody may recover from before it ends the whole
+				tx.whole.failed = errPartPanicked
 			}
 		}()
 		err := do(tx)
-		if done = true; *tx.failed == nil {
-			*tx.failed = err // there is no savepoint to go back to
+		if done = true; tx.whole.failed == nil {
+			tx.whole.failed = err // there is no savepoint to go back to
 		}
 		return err
 	}
-	return transact(&tx.runner, tx.db.tenant, opts, func(r runner) error {
-		whole := &Tx{runner: r, Actor: tx.Actor, tenant: tx.tenant, failed: new(error)}
-		whole.ctx = context.WithValue(r.ctx, withinKey{r.db}, whole)
-		if err := do(whole); err != nil {
+	part := &Tx{Actor: tx.Actor, tenant: tx.tenant, whole: &transaction{}, position: tx.position}
+	err := transact(&tx.runner, tx.db.tenant, opts, func(r runner) error {
+		part.runner = r
+		part.ctx = context.WithValue(r.ctx, withinKey{r.db}, part)
+		if err := do(part); err != nil {
 			return err
 		}
-		return *whole.failed
+		if part.whole.failed != nil {
+			return part.whole.failed
+		}
+		return part.Flush()
 	})
+	if err == nil && part.whole.head > 0 {
+		tx.db.committed(tx.Actor.Tenant, part.whole.head)
+	}
+	return err
 }
 
 var errPartPanicked = errors.New("store: a part of the transaction panicked")

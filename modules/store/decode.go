@@ -29,6 +29,7 @@ const (
 	creating operation = iota
 	updating
 	deleting
+	upserting // of a statement: creating or updating
 	reading
 )
 

@@ -41,6 +41,7 @@ type column struct {
 	onUpdate bool // a client may give it to update
 	rules    string
 	read     auth.Role // who may see it; auth.Nobody: whoever may read the row
+	logged   bool      // it is in the change log
 	indexed  bool      // of a jsonb column: there is a function for its index
 	ref      string    // the entity that it refers to; "" for none
 	refName  string    // what the referenced row is called here
@@ -207,7 +208,7 @@ func newColumn(f reflect.StructField) (*column, error) {
 	return c, checkRules(c)
 }
 
-// readTags reads the tags read, index, ref and many.
+// readTags reads the tags read, index, log, ref and many.
 func (c *column) readTags(tag reflect.StructTag) error {
 	if name, ok := tag.Lookup("read"); ok {
 		role, known := auth.ParseRole(name)
@@ -221,6 +222,13 @@ func (c *column) readTags(tag reflect.StructTag) error {
 			return fmt.Errorf("index:%q: only gin is known, of JSON", index)
 		}
 		c.indexed = true
+	}
+	c.logged = c.name != ""
+	if log, ok := tag.Lookup("log"); ok {
+		if log != "-" || !c.logged || slices.Contains(baseColumns, c.db) {
+			return fmt.Errorf("log:%q: only - is known, of a field that clients see and that is not the server's", log)
+		}
+		c.logged = false
 	}
 	c.ref, c.many = tag.Get("ref"), tag.Get("many")
 	if c.ref != "" {

@@ -63,7 +63,7 @@ func TestStatementsAreObserved(t *testing.T) {
 		rows          int64
 		failure       string
 	}{
-		{"tenant", "INSERT INTO", 2, ""},
+		{"tenant", `WITH "=row" AS (INSERT INTO "thing"`, 2, ""},
 		{"tenant", "BEGIN", 0, ""},
 		{"tenant", "SELECT", 2, ""},
 		{"tenant", "SELECT", 1, ""},

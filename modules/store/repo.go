@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"reflect"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -76,12 +77,13 @@ func Search() Option { return func(o *options) { o.search = "search" } }
 // NewRepo returns the repository of the entity E, named as in the methods (create_<entity>). It reads E's tags:
 //
 //	db:"title"                 the column
-//	json:"title"               the field's name for clients; "-" hides it from them, in results and filters alike
+//	json:"title"               the field's name for clients; "-" hides it from them, in results, filters and the change log alike
 //	write:"create,update"      when clients may write it; without the tag, never
 //	validate:"required,max=9"  its rules, in the syntax of github.com/go-playground/validator; required: a client must give it to create
 //	read:"admin"               the role from which on it can be seen, filtered by and sorted by; without the tag, whoever can read the row
 //	ref:"project"              of a field project_id: the id of a row of another entity, which clients call project
 //	many:"tasks"               beside ref: what they call these rows there, as a list
+//	log:"-"                    keep it out of the change log and of what is synced, as for a value that changes beside the repository
 //	index:"gin"                of JSON: the procedure json_index was called for it
 //	example:"a title"          a value of it, for descriptions; JSON, but for strings, times and UUIDs without quotes
 //
@@ -149,7 +151,7 @@ func (r *Repo[E, K]) Get(tx *Tx, id K) (E, error) {
 	if err := r.plan.allow(tx, reading); err != nil {
 		return none, err
 	}
-	return r.one(tx, reading, id, "get", r.plan.getText, r.rowArgs(tx, id))
+	return r.get(tx, id)
 }
 
 // GetAll returns those of up to MaxBulk rows that are there, in one statement.
@@ -209,9 +211,9 @@ func (r *Repo[E, K]) Update(tx *Tx, id K, set Set, version Version) (E, error) {
 	}
 	args = append(args, r.rowArgs(tx, id)...)
 	shape, args = version.add(shape, args)
-	e, err := r.one(tx, updating, id, string(shape), func(own bool) string {
-		return r.plan.updateText(assigned, own, version.given())
-	}, args)
+	e, err := r.changeOne(tx, updating, id, shape, args, func(own bool) write {
+		return r.plan.update(assigned, own, version.given())
+	})
 	return e, r.conflict(tx, id, version, err)
 }
 
@@ -222,9 +224,9 @@ func (r *Repo[E, K]) Delete(tx *Tx, id K, version Version) (E, error) {
 		return none, err
 	}
 	shape, args := version.add([]byte{'d'}, r.rowArgs(tx, id))
-	e, err := r.one(tx, deleting, id, string(shape), func(own bool) string {
-		return r.plan.deleteText(own, version.given())
-	}, args)
+	e, err := r.changeOne(tx, deleting, id, shape, args, func(own bool) write {
+		return r.plan.delete(own, version.given())
+	})
 	return e, r.conflict(tx, id, version, err)
 }
 
@@ -237,16 +239,29 @@ func (r *Repo[E, K]) DeleteAll(tx *Tx, ids []K) ([]E, error) {
 	if len(ids) > MaxBulk {
 		return nil, tooMany("ids")
 	}
+	rank := make(map[K]int, len(ids))
+	for i, id := range ids {
+		rank[id] = i
+	}
 	var deleted []E
-	err := tx.atomically(nil, func(tx *Tx) error {
-		rows, err := query[E](&tx.runner, r.plan, r.text(tx, "D", r.plan.deleteAllText), r.whereArgs(tx, ids))
+	err := tx.atomically(nil, func(tx *Tx) (err error) {
+		deleted, err = changeAll(tx, r.plan, deleting, []byte("D"), r.whereArgs(tx, ids), func() write {
+			return r.plan.deleteAll(r.plan.ownOnly(tx))
+		}, func(a, b E) int { return cmp.Compare(rank[a.key()], rank[b.key()]) })
 		if err != nil {
 			return tx.explain(r.plan, deleting, err)
 		}
-		deleted, err = inOrder(r.plan.entity, ids, rows)
-		return err
+		for i, id := range ids {
+			if i == len(deleted) || deleted[i].key() != id {
+				return apperr.NoRow(r.plan.entity, id)
+			}
+		}
+		return nil
 	})
-	return deleted, err
+	if err != nil {
+		return nil, err
+	}
+	return deleted, nil
 }
 
 // Version is the version that a caller believes a row to have; the zero Version asks for none.

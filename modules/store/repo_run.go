@@ -30,10 +30,20 @@ func keyArg[K Key](id K) any {
 	return id
 }
 
-// one runs a statement that touches the row with the id; NOT_FOUND if there is none.
-func (r *Repo[E, K]) one(tx *Tx, op operation, id K, shape string, build func(own bool) string, args []any) (E, error) {
+// get reads the row with the id; NOT_FOUND if there is none.
+func (r *Repo[E, K]) get(tx *Tx, id K) (E, error) {
+	rows, err := query[E](&tx.runner, r.plan, r.text(tx, "get", r.plan.getText), r.rowArgs(tx, id))
+	return r.single(tx, reading, id, rows, err)
+}
+
+// changeOne runs a statement on the row with the id; NOT_FOUND if there is none.
+func (r *Repo[E, K]) changeOne(tx *Tx, op operation, id K, shape []byte, args []any, build func(own bool) write) (E, error) {
+	rows, err := change[E](tx, r.plan, op, shape, args, func() write { return build(r.plan.ownOnly(tx)) })
+	return r.single(tx, op, id, rows, err)
+}
+
+func (r *Repo[E, K]) single(tx *Tx, op operation, id K, rows []E, err error) (E, error) {
 	var none E
-	rows, err := query[E](&tx.runner, r.plan, r.text(tx, shape, build), args)
 	switch {
 	case err != nil:
 		return none, tx.explain(r.plan, op, err)
@@ -48,7 +58,7 @@ func (r *Repo[E, K]) conflict(tx *Tx, id K, version Version, err error) error {
 	if err == nil || !version.given() || apperr.From(err).Kind != apperr.NotFound {
 		return err
 	}
-	current, err := r.one(tx, reading, id, "get", r.plan.getText, r.rowArgs(tx, id))
+	current, err := r.get(tx, id)
 	if err != nil {
 		return err
 	}
@@ -75,14 +85,14 @@ func (r *Repo[E, K]) create(tx *Tx, rows []E) ([]E, error) {
 	var err error
 	if len(rows) == 1 {
 		args := r.plan.insertArgs(tx, reflect.ValueOf(&rows[0]).Elem())
-		created, err = query[E](&tx.runner, r.plan, r.text(tx, "i", func(bool) string { return r.plan.insertText() }), args)
+		created, err = change[E](tx, r.plan, creating, []byte("i"), args, r.plan.insertOne)
 	} else {
 		var doc string
 		if doc, err = r.plan.document(reflect.ValueOf(rows)); err != nil {
 			return nil, err
 		}
 		args := []any{tx.tenant, tx.Actor.User, tx.now, tx.Actor.User, tx.now, doc}
-		created, err = query[E](&tx.runner, r.plan, r.text(tx, "I", func(bool) string { return r.plan.insertAllText() }), args)
+		created, err = change[E](tx, r.plan, creating, []byte("I"), args, r.plan.insertAll)
 	}
 	if err != nil {
 		return nil, tx.explain(r.plan, creating, err)
@@ -112,21 +122,4 @@ func (r *Repo[E, K]) prepare(tx *Tx, e *E) error {
 		return apperr.New(apperr.Forbidden, "This can be created for oneself only")
 	}
 	return r.plan.validate(v)
-}
-
-// inOrder returns the rows in the order of ids; NOT_FOUND for the first id without a row.
-func inOrder[E Entity[K], K Key](entity string, ids []K, rows []E) ([]E, error) {
-	byID := make(map[K]E, len(rows))
-	for _, row := range rows {
-		byID[row.key()] = row
-	}
-	ordered := make([]E, len(ids))
-	for i, id := range ids {
-		row, ok := byID[id]
-		if !ok {
-			return nil, apperr.NoRow(entity, id)
-		}
-		ordered[i] = row
-	}
-	return ordered, nil
 }

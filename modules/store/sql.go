@@ -31,22 +31,48 @@ type sqlBuilder interface {
 
 // build panics where goqu fails, which depends on declarations only.
 func build(b sqlBuilder) string {
-	text, _, err := b.ToSQL()
-	if err != nil {
-		panic(err)
-	}
+	text, _ := buildCounting(b)
 	return text
 }
 
-func eq(column string) exp.Expression { return goqu.C(column).Eq(goqu.L("?", stand)) }
+// buildCounting is build, and tells how many arguments the text has.
+func buildCounting(b sqlBuilder) (text string, args int) {
+	text, values, err := b.ToSQL()
+	if err != nil {
+		panic(err)
+	}
+	return text, len(values)
+}
+
+func (p *plan) col(name string) exp.IdentifierExpression { return goqu.T(p.table).Col(name) }
+
+func (p *plan) eq(column string) exp.Expression { return p.col(column).Eq(goqu.L("?", stand)) }
 
 // where is the condition that every statement has: the tenant, and the rows that the actor is held to.
 func (p *plan) where(own bool, more ...exp.Expression) exp.ExpressionList {
-	all := []exp.Expression{eq("tenant_id")}
+	all := []exp.Expression{p.eq("tenant_id")}
 	if own && p.own != nil {
-		all = append(all, eq(p.own.db))
+		all = append(all, p.eq(p.own.db))
 	}
 	return goqu.And(append(all, more...)...)
+}
+
+// row is what a statement returns of the rows that it changed.
+func (p *plan) row() []any {
+	columns := make([]any, len(p.columns))
+	for i, c := range p.columns {
+		columns[i] = p.col(c.db)
+	}
+	return columns
+}
+
+// rowOf is what is selected of rows that are about to be changed, where their table is called alias.
+func (p *plan) rowOf(alias string) []any {
+	columns := []any{goqu.T(alias).Col("tenant_id")}
+	for _, c := range p.columns {
+		columns = append(columns, goqu.T(alias).Col(c.db))
+	}
+	return columns
 }
 
 // rootWhere is where for rows under the name that filters give them.
@@ -60,15 +86,15 @@ func (p *plan) rootWhere(own bool, more ...exp.Expression) exp.ExpressionList {
 }
 
 func (p *plan) getText(own bool) string {
-	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, eq("id"))))
+	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, p.eq("id"))))
 }
 
 func (p *plan) getAllText(own bool) string {
-	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, anyID())))
+	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, p.anyID())))
 }
 
 // anyID is the condition on the ids of several rows.
-func anyID() exp.Expression { return goqu.L("? = ANY(?)", goqu.C("id"), stand) }
+func (p *plan) anyID() exp.Expression { return goqu.L("? = ANY(?)", p.col("id"), stand) }
 
 // assignment is one column of an update, and the argument for it.
 type assignment struct {
@@ -93,25 +119,32 @@ func (p *plan) assignments(tx *Tx, set Set) ([]assignment, error) {
 	return all, nil
 }
 
-func (p *plan) updateText(assigned []assignment, own, version bool) string {
-	return build(postgres.Update(p.table).Prepared(true).Set(p.record(assigned)).
-		Where(p.rowWhere(own, version)).Returning(p.dbNames()...))
+// update changes the row with an id.
+func (p *plan) update(assigned []assignment, own, version bool) write {
+	return p.updateOf(postgres.From(p.table).Prepared(true).Where(p.rowWhere(own, version)), p.table, assigned)
 }
 
-func (p *plan) deleteText(own, version bool) string {
-	return build(postgres.Delete(p.table).Prepared(true).Where(p.rowWhere(own, version)).Returning(p.dbNames()...))
+// updateOf changes the rows that old chooses, where the table is called alias.
+func (p *plan) updateOf(old *goqu.SelectDataset, alias string, assigned []assignment) write {
+	was := goqu.T(oldRows)
+	update := postgres.Update(p.table).Prepared(true).Set(p.record(assigned)).From(was).
+		Where(p.col("tenant_id").Eq(was.Col("tenant_id")), p.col("id").Eq(was.Col("id"))).Returning(p.row()...)
+	return newWrite(updating, update, old.Select(p.rowOf(alias)...).ForUpdate(goqu.Wait))
+}
+
+func (p *plan) delete(own, version bool) write {
+	return newWrite(deleting, postgres.Delete(p.table).Prepared(true).Where(p.rowWhere(own, version)).Returning(p.row()...), nil)
 }
 
 func (p *plan) rowWhere(own, version bool) exp.ExpressionList {
 	if version {
-		return p.where(own, eq("id"), eq("version"))
+		return p.where(own, p.eq("id"), p.eq("version"))
 	}
-	return p.where(own, eq("id"))
+	return p.where(own, p.eq("id"))
 }
 
-func (p *plan) deleteAllText(own bool) string {
-	return build(postgres.Delete(p.table).Prepared(true).
-		Where(p.where(own, anyID())).Returning(p.dbNames()...))
+func (p *plan) deleteAll(own bool) write {
+	return newWrite(deleting, postgres.Delete(p.table).Prepared(true).Where(p.where(own, p.anyID())).Returning(p.row()...), nil)
 }
 
 // keyed tells whether rows come with their ids, rather than getting them from the database.
@@ -138,9 +171,9 @@ func (p *plan) insertion() (cols, vals []any) {
 	return cols, vals
 }
 
-func (p *plan) insertText() string {
+func (p *plan) insertOne() write {
 	cols, vals := p.insertion()
-	return build(postgres.Insert(p.table).Prepared(true).Cols(cols...).Vals(vals).Returning(p.dbNames()...))
+	return newWrite(creating, postgres.Insert(p.table).Prepared(true).Cols(cols...).Vals(vals).Returning(p.row()...), nil)
 }
 
 func (p *plan) insertArgs(tx *Tx, entity reflect.Value) []any {
@@ -153,7 +186,7 @@ func (p *plan) insertArgs(tx *Tx, entity reflect.Value) []any {
 	return args
 }
 
-func (p *plan) insertAllText() string {
+func (p *plan) insertAll() write {
 	cols := slices.Clone(serverColumns)
 	vals := []any{goqu.L("?::uuid", stand), goqu.L("?::bigint", stand), goqu.L("?::timestamptz", stand),
 		goqu.L("?::bigint", stand), goqu.L("?::timestamptz", stand), goqu.L("1")}
@@ -163,11 +196,11 @@ func (p *plan) insertAllText() string {
 		types = append(types, `"`+c.db+`" `+c.kind.sqlType)
 	}
 	rows := goqu.L("json_to_recordset(?::json) AS r("+strings.Join(types, ", ")+")", stand)
-	return build(postgres.Insert(p.table).Prepared(true).Cols(cols...).
-		FromQuery(postgres.From(rows).Select(vals...)).Returning(p.dbNames()...))
+	insert := postgres.Insert(p.table).Prepared(true).Cols(cols...).FromQuery(postgres.From(rows).Select(vals...)).Returning(p.row()...)
+	return newWrite(creating, insert, nil)
 }
 
-// document is the argument of insertAllText: the rows as a JSON array of objects with the columns' names.
+// document is the argument of insertAll: the rows as a JSON array of objects with the columns' names.
 func (p *plan) document(rows reflect.Value) (string, error) {
 	docs := make([]map[string]any, rows.Len())
 	for i := range docs {

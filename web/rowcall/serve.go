@@ -103,8 +103,9 @@ func serveAdmin(ctx context.Context, addr string, watch *telemetry.Telemetry, lo
 	}, nil
 }
 
-// loggedIn is the guard of every method that is not public.
-func loggedIn(ctx context.Context, _ string) error {
+// loggedIn is the guard of every method that is not public. What the call changes is logged under the method's name.
+func loggedIn(ctx context.Context, method string) error {
+	auth.RequestFrom(ctx).Method = method
 	_, err := auth.ActorFrom(ctx)
 	return err
 }
