@@ -16,7 +16,7 @@ func apiKeyMethods(m *jsonrpc.Mux, api API) {
 		Description: "Each includes the ones before it: read, write, admin.",
 		Type:        openrpc.Types{"array"}, Items: openrpc.Enum(auth.ScopeNames...), MinItems: new(1), Examples: []any{[]string{"read"}},
 	}}
-	handle(m, api, "create_api_key", createAPIKey, described(doc{
+	handleWrite(m, api, "create_api_key", createAPIKey, described(doc{
 		entity:      d,
 		summary:     "Create an API key",
 		description: "The answer has the key itself in `key`: the only time that it is shown.",
@@ -24,11 +24,11 @@ func apiKeyMethods(m *jsonrpc.Mux, api API) {
 		errors:      writeErrors,
 		example: &example{
 			object{value("data", d.exampleNew())},
-			dataOf(append(d.exampleRow(), value("key", "rck_4Zb0bV0m6Qw1yWc5eT2kL9pX7sR3uNfH"))),
+			writtenOf(append(d.exampleRow(), value("key", "rck_4Zb0bV0m6Qw1yWc5eT2kL9pX7sR3uNfH"))),
 		},
 	}))
 	jsonrpc.Handle(m, "list_api_keys", n.list, d.list())
-	handle(m, api, "delete_api_key", n.delete, d.delete())
+	handleWrite(m, api, "delete_api_key", n.delete, d.delete())
 }
 
 type newAPIKey struct {

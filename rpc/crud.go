@@ -18,6 +18,13 @@ type (
 	data[T any] struct {
 		Data T `json:"data"`
 	}
+	// changed is the result of a method that writes.
+	changed[T any] struct {
+		Data     T      `json:"data"`
+		Position *int64 `json:"position"` // of the last entry in the change log; null if nothing was changed
+
+		at *int64 // where the position will be, which is 0 until the change is committed
+	}
 	page[E any] struct {
 		Data       rows[E] `json:"data"`
 		NextCursor *string `json:"next_cursor"`
@@ -100,13 +107,13 @@ func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.R
 	readable(m, api, repo, plural)
 	n := entity[E, K]{api, repo, plural}
 	one, d := repo.Entity(), describe(repo, plural)
-	handle(m, api, "create_"+one, n.create, d.create())
-	handle(m, api, "create_"+plural, n.createAll, d.createAll())
-	handle(m, api, "update_"+one, n.update, d.update())
-	handle(m, api, "update_"+plural, n.updateAll, d.updateAll())
-	handle(m, api, "upsert_"+one, n.upsert, d.upsert())
-	handle(m, api, "delete_"+one, n.delete, d.delete())
-	handle(m, api, "delete_"+plural, n.deleteAll, d.deleteAll())
+	handleWrite(m, api, "create_"+one, n.create, d.create())
+	handleWrite(m, api, "create_"+plural, n.createAll, d.createAll())
+	handleWrite(m, api, "update_"+one, n.update, d.update())
+	handleWrite(m, api, "update_"+plural, n.updateAll, d.updateAll())
+	handleWrite(m, api, "upsert_"+one, n.upsert, d.upsert())
+	handleWrite(m, api, "delete_"+one, n.delete, d.delete())
+	handleWrite(m, api, "delete_"+plural, n.deleteAll, d.deleteAll())
 }
 
 // readable registers the generic methods that only read.
@@ -129,6 +136,25 @@ func handle[P, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx,
 		result, err := do(tx, p)
 		return data[R]{result}, err
 	}, opts...)
+}
+
+// handleWrite registers a method that writes. Its statements each commit by themselves.
+func handleWrite[P, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx, P) (R, error), opts ...jsonrpc.MethodOption) {
+	jsonrpc.Handle(m, method, func(ctx context.Context, p P) (changed[R], error) {
+		tx, err := api.DB.Session(ctx)
+		if err != nil {
+			return changed[R]{}, err
+		}
+		result, err := do(tx, p)
+		return changed[R]{Data: result, at: tx.Position()}, err
+	}, opts...)
+}
+
+// Settle implements jsonrpc.Settler.
+func (w *changed[T]) Settle() {
+	if w.at != nil && *w.at != 0 {
+		w.Position = w.at
+	}
 }
 
 func (n entity[E, K]) create(tx *store.Tx, p createParams) (row[E], error) {

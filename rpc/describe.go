@@ -208,7 +208,7 @@ func (d *entityDoc) create() jsonrpc.MethodOption {
 		params:  schemas{"data": d.ref("Create")},
 		data:    d.row(),
 		errors:  writeErrors,
-		example: &example{object{value("data", d.exampleNew())}, dataOf(d.exampleRow())},
+		example: &example{object{value("data", d.exampleNew())}, writtenOf(d.exampleRow())},
 	})
 }
 
@@ -220,7 +220,7 @@ func (d *entityDoc) createAll() jsonrpc.MethodOption {
 		params:      schemas{"data": bulk(d.ref("Create"))},
 		data:        openrpc.ArrayOf(d.row()),
 		errors:      writeErrors,
-		example:     &example{object{value("data", []any{d.exampleNew()})}, dataOf([]any{d.exampleRow()})},
+		example:     &example{object{value("data", []any{d.exampleNew()})}, writtenOf([]any{d.exampleRow()})},
 	})
 }
 
@@ -235,7 +235,7 @@ func (d *entityDoc) update() jsonrpc.MethodOption {
 		errors: append([]apperr.Kind{apperr.NotFound, apperr.Conflict}, writeErrors...),
 		example: &example{
 			object{value("id", d.exampleID()), value("data", d.exampleChange()), value("version", 1)},
-			dataOf(d.exampleRow(value("version", 2))),
+			writtenOf(d.exampleRow(value("version", 2))),
 		},
 	})
 }
@@ -250,7 +250,7 @@ func (d *entityDoc) updateAll() jsonrpc.MethodOption {
 		errors:      append([]apperr.Kind{apperr.NotFound}, writeErrors...),
 		example: &example{
 			object{value("filters", d.exampleFilters()), value("data", d.exampleChange())},
-			dataOf([]any{d.exampleRow(value("version", 2))}),
+			writtenOf([]any{d.exampleRow(value("version", 2))}),
 		},
 	})
 }
@@ -275,7 +275,7 @@ func (d *entityDoc) upsert() jsonrpc.MethodOption {
 		errors:      writeErrors,
 	}
 	if len(d.Unique) > 0 {
-		o.example = &example{object{value("data", d.exampleNew()), value("on", d.Unique[0])}, dataOf(d.exampleRow())}
+		o.example = &example{object{value("data", d.exampleNew()), value("on", d.Unique[0])}, writtenOf(d.exampleRow())}
 	}
 	return described(o)
 }
@@ -287,7 +287,7 @@ func (d *entityDoc) delete() jsonrpc.MethodOption {
 		description: "The answer has it as it was. A `version` is as in update_" + d.Entity + ".",
 		data:        d.row(),
 		errors:      []apperr.Kind{apperr.NotFound, apperr.Conflict, apperr.Referenced},
-		example:     &example{object{value("id", d.exampleID())}, dataOf(d.exampleRow())},
+		example:     &example{object{value("id", d.exampleID())}, writtenOf(d.exampleRow())},
 	})
 }
 
@@ -301,7 +301,7 @@ func (d *entityDoc) deleteAll() jsonrpc.MethodOption {
 		params:      schemas{"ids": ids, "filters": d.chosen()},
 		data:        openrpc.ArrayOf(d.row()),
 		errors:      []apperr.Kind{apperr.NotFound, apperr.Referenced},
-		example:     &example{object{value("ids", []any{d.exampleID()})}, dataOf([]any{d.exampleRow()})},
+		example:     &example{object{value("ids", []any{d.exampleID()})}, writtenOf([]any{d.exampleRow()})},
 	})
 }
 

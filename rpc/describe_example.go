@@ -92,5 +92,8 @@ func (d *entityDoc) exampleField(holds func(store.FieldDescription) bool) store.
 	return d.Fields[i]
 }
 
+// writtenOf returns the result of a write.
+func writtenOf(data any) object { return append(dataOf(data), value("position", 42)) }
+
 // dataOf returns a result with data.
 func dataOf(data any) object { return object{value("data", data)} }

@@ -2,7 +2,10 @@
 package rpc
 
 import (
+	"context"
+
 	"rowcall/model"
+	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/store"
 )
@@ -11,6 +14,14 @@ import (
 type API struct {
 	DB    *store.DB
 	Authn *model.Authn
+}
+
+// Guard is the guard of a Mux with these methods: a call needs an actor, unless its method is public. What it changes is logged under
+// the method's name.
+func Guard(ctx context.Context, method string) error {
+	auth.RequestFrom(ctx).Method = method
+	_, err := auth.ActorFrom(ctx)
+	return err
 }
 
 // Register adds every method to m, and last the one that describes them.

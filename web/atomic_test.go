@@ -24,7 +24,8 @@ import (
 type reply struct {
 	ID     jsontext.Value `json:"id"`
 	Result struct {
-		Data jsontext.Value `json:"data"`
+		Data     jsontext.Value `json:"data"`
+		Position *int64         `json:"position"`
 	} `json:"result"`
 	Error *rpctest.Error `json:"error"`
 }
@@ -198,6 +199,36 @@ func TestAtomicBatchOfNobody(t *testing.T) {
 	kinds(t, replies, "UNAUTHENTICATED ABORTED")
 }
 
+// Each call of an atomic batch is answered with the position of what it wrote, which is known when all of it is committed.
+func TestPositionsOfAnAtomicBatch(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	token := s.login("demo1").Token
+	create := func(id int, titles ...string) string {
+		rows := []string{}
+		for _, title := range titles {
+			rows = append(rows, `{"project_id":{"$ref":"0.id"},"title":"`+title+`"}`)
+		}
+		return fmt.Sprintf(`{"id":%d,"method":"create_tasks","params":{"data":[%s]}}`, id, strings.Join(rows, ","))
+	}
+	replies := s.atomic(token, project(0, "Moon"), create(1, "a", "b"), create(2), `{"id":3,"method":"count_tasks"}`, create(4, "c"))
+	kinds(t, replies, "OK OK OK OK OK")
+	first := replies[0].Result.Position
+	if first == nil {
+		t.Fatal("there is no position")
+	}
+	for i, after := range []*int64{new(int64(0)), new(int64(2)), nil, nil, new(int64(3))} {
+		got := replies[i].Result.Position
+		if (got == nil) != (after == nil) || got != nil && *got != *first+*after {
+			t.Errorf("the position of the call %d is %v, the first one's %d", i, got, *first)
+		}
+	}
+	next := s.atomic(token, project(0, "Mars"))
+	if p := next[0].Result.Position; p == nil || *p != *first+4 {
+		t.Errorf("the next position is %v, after %d", p, *first+3)
+	}
+}
+
 // What only the commit finds out is no single call's, and answers all.
 func TestAtomicBatchWhoseCommitFails(t *testing.T) {
 	t.Parallel()
@@ -208,7 +239,7 @@ func TestAtomicBatchWhoseCommitFails(t *testing.T) {
 	kinds(t, s.atomic(token, project(0, "Moon"), `{"id":1,"method":"create_task","params":{"data":{"project_id":999999,"title":"x"}}}`),
 		"BAD_REFERENCE BAD_REFERENCE")
 	entry := logged.FilterMessage("request").All()[logged.FilterMessage("request").Len()-1].ContextMap()
-	if entry["batch"] != int64(2) || entry["statements"] != int64(5) { // the look at revocations, BEGIN, two, COMMIT
+	if entry["batch"] != int64(2) || entry["statements"] != int64(6) { // the look at revocations, BEGIN, two, their entries, COMMIT
 		t.Errorf("logged %v", entry)
 	}
 

@@ -120,6 +120,8 @@ func (g *golang) result(name string, s *schema) string {
 	switch {
 	case slices.Equal(members, []string{"data"}):
 		return "rpcclient.Data[" + g.typ(data, name+"Data", false) + "]"
+	case slices.Equal(members, []string{"data", "position"}):
+		return "rpcclient.Written[" + g.typ(data, name+"Data", false) + "]"
 	case slices.Equal(members, []string{"data", "next_cursor"}) && data.Items != nil:
 		return "rpcclient.Page[" + g.typ(data.Items, name+"Row", false) + "]"
 	default:

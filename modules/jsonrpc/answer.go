@@ -35,7 +35,7 @@ func failure(err error) *apperr.Error {
 func appendResult(out *bytes.Buffer, id jsontext.Value, o outcome) error {
 	appendHead(out, id)
 	out.WriteString(`,"result":`)
-	if o.text != nil {
+	if settled := settle(o.result); o.text != nil && !settled {
 		out.Write(o.text)
 	} else if err := encode(out, o.result); err != nil {
 		return err
@@ -87,6 +87,18 @@ func appendHead(out *bytes.Buffer, id jsontext.Value) {
 func appendQuoted(out *bytes.Buffer, s string) {
 	quoted, _ := jsontext.AppendQuote(out.AvailableBuffer(), s)
 	out.Write(quoted)
+}
+
+// Settler is a result of which a part is known only when the work is committed. Settle is called then, and the result is encoded after it. In
+// an atomic batch, where later calls refer to its data, it is encoded before the commit, too.
+type Settler interface{ Settle() }
+
+func settle(result any) bool {
+	s, ok := result.(Settler)
+	if ok {
+		s.Settle()
+	}
+	return ok
 }
 
 // encode is marshal, whose panic, in a method of the value, is its error.

@@ -22,6 +22,12 @@ type Data[T any] struct {
 	Data T `json:"data"`
 }
 
+// Written is the result of a method that writes.
+type Written[T any] struct {
+	Data     T      `json:"data"`
+	Position *int64 `json:"position"` // of the last entry in the tenant's change log; nil if nothing was changed
+}
+
 // Page is a page of a list.
 type Page[E any] struct {
 	Data       []E     `json:"data"`

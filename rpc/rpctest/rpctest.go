@@ -3,7 +3,6 @@
 package rpctest
 
 import (
-	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -74,10 +73,7 @@ func Over(t testing.TB, db *storetest.Database) *Server {
 	}
 	s := &Server{DB: db}
 	s.Authn = model.NewAuthn(db.DB, passwords, auth.NewTokens(testKey("tokens"), 15*time.Minute), 720*time.Hour)
-	s.Mux = jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Limit: limit.Call, Timeout: 30 * time.Second, Atomic: db.Atomic, Guard: func(ctx context.Context, _ string) error {
-		_, err := auth.ActorFrom(ctx)
-		return err
-	}})
+	s.Mux = jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Limit: limit.Call, Timeout: 30 * time.Second, Atomic: db.Atomic, Guard: rpc.Guard})
 	rpc.Register(s.Mux, rpc.API{DB: db.DB, Authn: s.Authn})
 	return s
 }

@@ -52,7 +52,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 
 	authn := model.NewAuthn(d.DB, passwords, auth.NewTokens(cfg.TokenKey, cfg.TokenTTL), cfg.RefreshTTL)
 	mux := jsonrpc.New(jsonrpc.Options{
-		Limit: limit.Call, Guard: loggedIn, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log, Observe: watch.Call,
+		Limit: limit.Call, Guard: rpc.Guard, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log, Observe: watch.Call,
 	})
 	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn})
 	limits := limit.New(cfg.Limits)
@@ -101,13 +101,6 @@ func serveAdmin(ctx context.Context, addr string, watch *telemetry.Telemetry, lo
 		cancel()
 		return <-done
 	}, nil
-}
-
-// loggedIn is the guard of every method that is not public. What the call changes is logged under the method's name.
-func loggedIn(ctx context.Context, method string) error {
-	auth.RequestFrom(ctx).Method = method
-	_, err := auth.ActorFrom(ctx)
-	return err
 }
 
 func newLog(cfg config, w io.Writer) *zap.Logger {

@@ -35,28 +35,28 @@ var (
 	// CountUsers: count the users that the filters choose
 	CountUsers = rpcclient.Method[CountUsersParams, rpcclient.Data[CountUsersData]]{Name: "count_users", Reads: true}
 	// CreateAPIKey: create an API key. The answer has the key itself in `key`: the only time that it is shown.
-	CreateAPIKey = rpcclient.Method[CreateAPIKeyParams, rpcclient.Data[CreateAPIKeyData]]{Name: "create_api_key"}
+	CreateAPIKey = rpcclient.Method[CreateAPIKeyParams, rpcclient.Written[CreateAPIKeyData]]{Name: "create_api_key"}
 	// CreateProject: create a project
-	CreateProject = rpcclient.Method[CreateProjectParams, rpcclient.Data[Project]]{Name: "create_project"}
+	CreateProject = rpcclient.Method[CreateProjectParams, rpcclient.Written[Project]]{Name: "create_project"}
 	// CreateProjects: create projects. At most 1,000 of them, all or nothing.
-	CreateProjects = rpcclient.Method[CreateProjectsParams, rpcclient.Data[[]Project]]{Name: "create_projects"}
+	CreateProjects = rpcclient.Method[CreateProjectsParams, rpcclient.Written[[]Project]]{Name: "create_projects"}
 	// CreateTask: create a task
-	CreateTask = rpcclient.Method[CreateTaskParams, rpcclient.Data[Task]]{Name: "create_task"}
+	CreateTask = rpcclient.Method[CreateTaskParams, rpcclient.Written[Task]]{Name: "create_task"}
 	// CreateTasks: create tasks. At most 1,000 of them, all or nothing.
-	CreateTasks = rpcclient.Method[CreateTasksParams, rpcclient.Data[[]Task]]{Name: "create_tasks"}
+	CreateTasks = rpcclient.Method[CreateTasksParams, rpcclient.Written[[]Task]]{Name: "create_tasks"}
 	// DeleteAPIKey: delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key.
-	DeleteAPIKey = rpcclient.Method[DeleteAPIKeyParams, rpcclient.Data[APIKey]]{Name: "delete_api_key"}
+	DeleteAPIKey = rpcclient.Method[DeleteAPIKeyParams, rpcclient.Written[APIKey]]{Name: "delete_api_key"}
 	// DeleteProject: delete the project with an id. The answer has it as it was. A `version` is as in
 	// update_project.
-	DeleteProject = rpcclient.Method[DeleteProjectParams, rpcclient.Data[Project]]{Name: "delete_project"}
+	DeleteProject = rpcclient.Method[DeleteProjectParams, rpcclient.Written[Project]]{Name: "delete_project"}
 	// DeleteProjects: delete projects. Those with the ids, or those that the filters choose: one of the two is
 	// given. At most 1,000 of them, all or nothing. The answer has them as they were.
-	DeleteProjects = rpcclient.Method[DeleteProjectsParams, rpcclient.Data[[]Project]]{Name: "delete_projects"}
+	DeleteProjects = rpcclient.Method[DeleteProjectsParams, rpcclient.Written[[]Project]]{Name: "delete_projects"}
 	// DeleteTask: delete the task with an id. The answer has it as it was. A `version` is as in update_task.
-	DeleteTask = rpcclient.Method[DeleteTaskParams, rpcclient.Data[Task]]{Name: "delete_task"}
+	DeleteTask = rpcclient.Method[DeleteTaskParams, rpcclient.Written[Task]]{Name: "delete_task"}
 	// DeleteTasks: delete tasks. Those with the ids, or those that the filters choose: one of the two is given. At
 	// most 1,000 of them, all or nothing. The answer has them as they were.
-	DeleteTasks = rpcclient.Method[DeleteTasksParams, rpcclient.Data[[]Task]]{Name: "delete_tasks"}
+	DeleteTasks = rpcclient.Method[DeleteTasksParams, rpcclient.Written[[]Task]]{Name: "delete_tasks"}
 	// GetProject: get the project with an id
 	GetProject = rpcclient.Method[GetProjectParams, rpcclient.Data[Project]]{Name: "get_project", Reads: true}
 	// GetTask: get the task with an id
@@ -89,21 +89,21 @@ var (
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
-	UpdateProject = rpcclient.Method[UpdateProjectParams, rpcclient.Data[Project]]{Name: "update_project"}
+	UpdateProject = rpcclient.Method[UpdateProjectParams, rpcclient.Written[Project]]{Name: "update_project"}
 	// UpdateProjects: update all projects that the filters choose. At most 1,000 of them, all or nothing.
-	UpdateProjects = rpcclient.Method[UpdateProjectsParams, rpcclient.Data[[]Project]]{Name: "update_projects"}
+	UpdateProjects = rpcclient.Method[UpdateProjectsParams, rpcclient.Written[[]Project]]{Name: "update_projects"}
 	// UpdateTask: update the task with an id. Fields that are left out stay as they are, and null in a field that
 	// can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the row
 	// as it is.
-	UpdateTask = rpcclient.Method[UpdateTaskParams, rpcclient.Data[Task]]{Name: "update_task"}
+	UpdateTask = rpcclient.Method[UpdateTaskParams, rpcclient.Written[Task]]{Name: "update_task"}
 	// UpdateTasks: update all tasks that the filters choose. At most 1,000 of them, all or nothing.
-	UpdateTasks = rpcclient.Method[UpdateTasksParams, rpcclient.Data[[]Task]]{Name: "update_tasks"}
+	UpdateTasks = rpcclient.Method[UpdateTasksParams, rpcclient.Written[[]Task]]{Name: "update_tasks"}
 	// UpsertProject: create a project, or update the one that is there. A row with the same values in the fields
 	// `on` is updated with the data, else a new one is created.
-	UpsertProject = rpcclient.Method[UpsertProjectParams, rpcclient.Data[Project]]{Name: "upsert_project"}
+	UpsertProject = rpcclient.Method[UpsertProjectParams, rpcclient.Written[Project]]{Name: "upsert_project"}
 	// UpsertTask: create a task, or update the one that is there. A row with the same values in the fields `on` is
 	// updated with the data, else a new one is created.
-	UpsertTask = rpcclient.Method[UpsertTaskParams, rpcclient.Data[Task]]{Name: "upsert_task"}
+	UpsertTask = rpcclient.Method[UpsertTaskParams, rpcclient.Written[Task]]{Name: "upsert_task"}
 )
 
 // AggregateProjectsParams are the params of aggregate_projects.

@@ -111,37 +111,38 @@ export interface Methods {
         last_used_at: string | null;
         key: string;
       };
+      position: number | null;
     };
   };
   /** Create a project */
   create_project: {
     params: { data: ProjectCreate };
-    result: { data: Project };
+    result: { data: Project; position: number | null };
   };
   /** Create projects. At most 1,000 of them, all or nothing. */
   create_projects: {
     params: { data: ProjectCreate[] };
-    result: { data: Project[] };
+    result: { data: Project[]; position: number | null };
   };
   /** Create a task */
   create_task: {
     params: { data: TaskCreate };
-    result: { data: Task };
+    result: { data: Task; position: number | null };
   };
   /** Create tasks. At most 1,000 of them, all or nothing. */
   create_tasks: {
     params: { data: TaskCreate[] };
-    result: { data: Task[] };
+    result: { data: Task[]; position: number | null };
   };
   /** Delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key. */
   delete_api_key: {
     params: { id: number; version?: number | null };
-    result: { data: ApiKey };
+    result: { data: ApiKey; position: number | null };
   };
   /** Delete the project with an id. The answer has it as it was. A `version` is as in update_project. */
   delete_project: {
     params: { id: number; version?: number | null };
-    result: { data: Project };
+    result: { data: Project; position: number | null };
   };
   /**
    * Delete projects. Those with the ids, or those that the filters choose: one of the two is given. At
@@ -149,12 +150,12 @@ export interface Methods {
    */
   delete_projects: {
     params: { ids?: number[] | null; filters?: ProjectFilterGroup | ProjectFilterGroup[] };
-    result: { data: Project[] };
+    result: { data: Project[]; position: number | null };
   };
   /** Delete the task with an id. The answer has it as it was. A `version` is as in update_task. */
   delete_task: {
     params: { id: number; version?: number | null };
-    result: { data: Task };
+    result: { data: Task; position: number | null };
   };
   /**
    * Delete tasks. Those with the ids, or those that the filters choose: one of the two is given. At most
@@ -162,7 +163,7 @@ export interface Methods {
    */
   delete_tasks: {
     params: { ids?: number[] | null; filters?: TaskFilterGroup | TaskFilterGroup[] };
-    result: { data: Task[] };
+    result: { data: Task[]; position: number | null };
   };
   /** Get the project with an id */
   get_project: {
@@ -240,12 +241,12 @@ export interface Methods {
    */
   update_project: {
     params: { id: number; data: ProjectUpdate; version?: number | null };
-    result: { data: Project };
+    result: { data: Project; position: number | null };
   };
   /** Update all projects that the filters choose. At most 1,000 of them, all or nothing. */
   update_projects: {
     params: { filters: ProjectFilterGroup | ProjectFilterGroup[]; data: ProjectUpdate };
-    result: { data: Project[] };
+    result: { data: Project[]; position: number | null };
   };
   /**
    * Update the task with an id. Fields that are left out stay as they are, and null in a field that can
@@ -254,12 +255,12 @@ export interface Methods {
    */
   update_task: {
     params: { id: number; data: TaskUpdate; version?: number | null };
-    result: { data: Task };
+    result: { data: Task; position: number | null };
   };
   /** Update all tasks that the filters choose. At most 1,000 of them, all or nothing. */
   update_tasks: {
     params: { filters: TaskFilterGroup | TaskFilterGroup[]; data: TaskUpdate };
-    result: { data: Task[] };
+    result: { data: Task[]; position: number | null };
   };
   /**
    * Create a project, or update the one that is there. A row with the same values in the fields `on` is
@@ -271,7 +272,7 @@ export interface Methods {
       /** The fields by which a row is the same: those of a unique key. */
       on: "name"[];
     };
-    result: { data: Project };
+    result: { data: Project; position: number | null };
   };
   /**
    * Create a task, or update the one that is there. A row with the same values in the fields `on` is
@@ -283,7 +284,7 @@ export interface Methods {
       /** There is no unique key to name. */
       on: unknown[];
     };
-    result: { data: Task };
+    result: { data: Task; position: number | null };
   };
 }
 
