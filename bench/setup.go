@@ -66,6 +66,11 @@ VALUES ('`+tenantID+`', 1000, now(), 1000, now(), 1, :project, 'a new task', fal
 		},
 	},
 	{
+		name: "log",
+		what: fmt.Sprintf("a task created, in one of %d tenants: the statement alone", spread),
+		ways: logWays,
+	},
+	{
 		name: "include",
 		what: fmt.Sprintf("the same list of %d tasks, each with its project", rowsListed),
 		ways: func(b *bench) ([]contender, error) {
