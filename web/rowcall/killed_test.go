@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"rowcall/clients/go/api"
+	"rowcall/modules/auth"
+	"rowcall/modules/rpcclient"
+	"rowcall/modules/store/storetest"
+	"rowcall/sqlscripts"
+)
+
+// serverOf is the environment variable that makes the test binary a server, which can be killed.
+const serverOf = "TEST_SERVER"
+
+func init() {
+	if os.Getenv(serverOf) == "" {
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	var environ []string
+	for _, e := range os.Environ() {
+		if strings.HasPrefix(e, "ROWCALL_") || strings.HasPrefix(e, "DATABASE_URL=") {
+			environ = append(environ, e)
+		}
+	}
+	err := run(ctx, []string{"serve"}, environ, io.Discard, os.Stderr, func(a net.Addr) { fmt.Println(a) })
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// process is a server in a process of its own.
+type process struct {
+	url string
+	cmd *exec.Cmd
+}
+
+func startProcess(t *testing.T, environ ...string) *process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), serverOf+"=1", "ROWCALL_ADDR=127.0.0.1:0", "ROWCALL_LOG_LEVEL=error"), environ...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{cmd: cmd}
+	t.Cleanup(p.kill)
+	var address string
+	if _, err := fmt.Fscanln(out, &address); err != nil {
+		t.Fatalf("the server did not start: %v", err)
+	}
+	p.url = "http://" + address
+	return p
+}
+
+// kill ends the process at once.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// addDemo adds the tenant demo with demo1 and admin, and returns what a server on the database needs.
+func addDemo(t *testing.T, db *storetest.Database) (environ []string) {
+	t.Helper()
+	key := auth.NewKey()
+	parsed, err := auth.ParseKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	passwords, err := auth.NewPasswords(parsed, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pwd, err := passwords.Hash(t.Context(), "welcome")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Exec(t, `SET seed.pwd = '`+pwd+`'; `+sqlscripts.Seed)
+	return []string{
+		"DATABASE_URL=" + db.OwnerURL, "ROWCALL_TOKEN_KEY=" + auth.NewKey(), "ROWCALL_PASSWORD_KEY=" + key,
+		"ROWCALL_TENANT_DATABASE_URL=" + db.TenantURL, "ROWCALL_PLATFORM_DATABASE_URL=" + db.PlatformURL,
+		"ROWCALL_ADDRESS_CALLS=off", "ROWCALL_USER_CALLS=off", "ROWCALL_ADDRESS_COST=off", "ROWCALL_USER_COST=off",
+	}
+}
+
+// Servers that are killed under load lose nothing that they acknowledged, and what is in the log is there once, in order, for all to see.
+func TestKilledServers(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t, sqlscripts.Migrations())
+	environ := addDemo(t, db)
+	nodes := []*process{startProcess(t, environ...), startProcess(t, environ...)}
+	var mu sync.Mutex // of nodes and acknowledged
+	acknowledged := map[string]int64{}
+	client := func(i int) *rpcclient.Client {
+		mu.Lock()
+		defer mu.Unlock()
+		return rpcclient.New(nodes[i].url)
+	}
+	login := func(ctx context.Context, i int) (*rpcclient.Client, error) {
+		c := client(i)
+		_, err := c.Login(ctx, "demo1", "welcome", "demo")
+		return c, err
+	}
+	ctx := t.Context()
+	first, err := login(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := api.CreateProject.Call(ctx, first, api.CreateProjectParams{Data: api.ProjectCreate{Name: "p", OwnerID: new(int64(1000))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, stop := context.WithCancel(ctx)
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			for n := 0; done.Err() == nil; {
+				c, err := login(done, w%2)
+				for err == nil && done.Err() == nil {
+					title := fmt.Sprint(w, " ", n)
+					n++
+					var made rpcclient.Written[api.Task]
+					made, err = api.CreateTask.Call(done, c, api.CreateTaskParams{Data: api.TaskCreate{ProjectID: project.Data.ID, Title: title}})
+					if err == nil {
+						mu.Lock()
+						acknowledged[title] = *made.Position
+						mu.Unlock()
+					}
+				}
+				if e := (*rpcclient.Error)(nil); errors.As(err, &e) && e.Data.Kind != "UNAVAILABLE" && e.Data.Kind != "ABORTED" {
+					t.Errorf("%v", err)
+					return
+				}
+			}
+		})
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 5 {
+		time.Sleep(time.Duration(100+random.IntN(400)) * time.Millisecond)
+		i := random.IntN(2)
+		mu.Lock()
+		killed := nodes[i]
+		mu.Unlock()
+		killed.kill()
+		next := startProcess(t, environ...)
+		mu.Lock()
+		nodes[i] = next
+		mu.Unlock()
+	}
+	stop()
+	writers.Wait()
+
+	rows, err := db.Owner(t).QueryContext(ctx, `SELECT c.position, c.data ->> 'title', t.id IS NOT NULL
+		FROM change c LEFT JOIN task t ON t.tenant_id = c.tenant_id AND t.id::text = c.row_id AND t.title = c.data ->> 'title'
+		WHERE c.entity = 'task' AND c.op = 'create' ORDER BY c.position`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close() //nolint:errcheck // of a test
+	logged := map[string]int64{}
+	last := int64(0)
+	for rows.Next() {
+		var position int64
+		var title string
+		var there bool
+		if err := rows.Scan(&position, &title, &there); err != nil {
+			t.Fatal(err)
+		}
+		if last > 0 && position != last+1 {
+			t.Errorf("%d comes after %d", position, last)
+		}
+		last = position
+		if logged[title] != 0 || !there {
+			t.Errorf("the entry %d of %q: another one is %d, the row is there: %v", position, title, logged[title], there)
+		}
+		logged[title] = position
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for title, position := range acknowledged {
+		if logged[title] != position {
+			t.Errorf("%q was acknowledged at %d and is at %d", title, position, logged[title])
+		}
+	}
+	var tasks int
+	if err := db.Owner(t).QueryRowContext(ctx, `SELECT count(*) FROM task`).Scan(&tasks); err != nil || tasks != len(logged) || len(acknowledged) < 100 {
+		t.Errorf("%d tasks, %d of them in the log, %d acknowledged (%v)", tasks, len(logged), len(acknowledged), err)
+	}
+}
