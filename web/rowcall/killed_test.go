@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,15 +112,11 @@ func TestKilledServers(t *testing.T) {
 	db := storetest.New(t, sqlscripts.Migrations())
 	environ := addDemo(t, db)
 	nodes := []*process{startProcess(t, environ...), startProcess(t, environ...)}
-	var mu sync.Mutex // of nodes and acknowledged
-	acknowledged := map[string]int64{}
-	client := func(i int) *rpcclient.Client {
-		mu.Lock()
-		defer mu.Unlock()
-		return rpcclient.New(nodes[i].url)
-	}
+	var mu sync.Mutex // of nodes
 	login := func(ctx context.Context, i int) (*rpcclient.Client, error) {
-		c := client(i)
+		mu.Lock()
+		c := rpcclient.New(nodes[i%len(nodes)].url)
+		mu.Unlock()
 		_, err := c.Login(ctx, "demo1", "welcome", "demo")
 		return c, err
 	}
@@ -131,30 +129,7 @@ func TestKilledServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, stop := context.WithCancel(ctx)
-	var writers sync.WaitGroup
-	for w := range 8 {
-		writers.Go(func() {
-			for n := 0; done.Err() == nil; {
-				c, err := login(done, w%2)
-				for err == nil && done.Err() == nil {
-					title := fmt.Sprint(w, " ", n)
-					n++
-					var made rpcclient.Written[api.Task]
-					made, err = api.CreateTask.Call(done, c, api.CreateTaskParams{Data: api.TaskCreate{ProjectID: project.Data.ID, Title: title}})
-					if err == nil {
-						mu.Lock()
-						acknowledged[title] = *made.Position
-						mu.Unlock()
-					}
-				}
-				if e := (*rpcclient.Error)(nil); errors.As(err, &e) && e.Data.Kind != "UNAVAILABLE" && e.Data.Kind != "ABORTED" {
-					t.Errorf("%v", err)
-					return
-				}
-			}
-		})
-	}
+	writers := startWriters(t, project.Data.ID, login)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5 {
 		time.Sleep(time.Duration(100+random.IntN(400)) * time.Millisecond)
@@ -168,10 +143,107 @@ func TestKilledServers(t *testing.T) {
 		nodes[i] = next
 		mu.Unlock()
 	}
-	stop()
-	writers.Wait()
+	writers.stop()
+	writers.check(t, db.Owner(t))
+}
 
-	rows, err := db.Owner(t).QueryContext(ctx, `SELECT c.position, c.data ->> 'title', t.id IS NOT NULL
+// Postgres that is killed under load loses nothing that was acknowledged, and the server goes on.
+func TestKilledPostgres(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs Postgres")
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	url, _, _ := startServer(t, "dev", "ROWCALL_DATA_DIR="+dir)
+	login := func(ctx context.Context, _ int) (*rpcclient.Client, error) {
+		c := rpcclient.New(url)
+		_, err := c.Login(ctx, "demo1", "welcome", "demo")
+		return c, err
+	}
+	c, err := login(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := api.CreateProject.Call(t.Context(), c, api.CreateProjectParams{Data: api.ProjectCreate{Name: "p"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writers := startWriters(t, project.Data.ID, login)
+	for range 2 {
+		before := writers.count()
+		time.Sleep(200 * time.Millisecond)
+		killPostgres(t, dir, url)
+		for start := time.Now(); writers.count() < before+100; time.Sleep(time.Millisecond) {
+			if time.Since(start) > 30*time.Second {
+				t.Fatal("nobody writes any more")
+			}
+		}
+	}
+	writers.stop()
+	text, err := os.ReadFile(filepath.Join(dir, "url"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, err := sql.Open("postgres", strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close() //nolint:errcheck // of a test
+	writers.check(t, owner)
+}
+
+// writers create tasks, as fast as they can, with whatever server answers.
+type writers struct {
+	end  context.CancelFunc
+	done sync.WaitGroup
+
+	mu           sync.Mutex
+	acknowledged map[string]int64 // title -> position
+}
+
+func startWriters(t *testing.T, project int64, login func(ctx context.Context, i int) (*rpcclient.Client, error)) *writers {
+	ctx, end := context.WithCancel(t.Context())
+	w := &writers{end: end, acknowledged: map[string]int64{}}
+	for i := range 8 {
+		w.done.Go(func() {
+			for n := 0; ctx.Err() == nil; {
+				c, err := login(ctx, i)
+				for err == nil && ctx.Err() == nil {
+					title := fmt.Sprint(i, " ", n)
+					n++
+					var made rpcclient.Written[api.Task]
+					made, err = api.CreateTask.Call(ctx, c, api.CreateTaskParams{Data: api.TaskCreate{ProjectID: project, Title: title}})
+					if err == nil {
+						w.mu.Lock()
+						w.acknowledged[title] = *made.Position
+						w.mu.Unlock()
+					}
+				}
+				if e := (*rpcclient.Error)(nil); errors.As(err, &e) && e.Data.Kind != "UNAVAILABLE" && e.Data.Kind != "ABORTED" {
+					t.Errorf("%v", err)
+					return
+				}
+			}
+		})
+	}
+	return w
+}
+
+func (w *writers) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.acknowledged)
+}
+
+func (w *writers) stop() {
+	w.end()
+	w.done.Wait()
+}
+
+// check compares what was acknowledged with the log, and the log with the tasks.
+func (w *writers) check(t *testing.T, owner *sql.DB) {
+	t.Helper()
+	rows, err := owner.QueryContext(t.Context(), `SELECT c.position, c.data ->> 'title', t.id IS NOT NULL
 		FROM change c LEFT JOIN task t ON t.tenant_id = c.tenant_id AND t.id::text = c.row_id AND t.title = c.data ->> 'title'
 		WHERE c.entity = 'task' AND c.op = 'create' ORDER BY c.position`)
 	if err != nil {
@@ -199,13 +271,13 @@ func TestKilledServers(t *testing.T) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for title, position := range acknowledged {
+	for title, position := range w.acknowledged {
 		if logged[title] != position {
 			t.Errorf("%q was acknowledged at %d and is at %d", title, position, logged[title])
 		}
 	}
 	var tasks int
-	if err := db.Owner(t).QueryRowContext(ctx, `SELECT count(*) FROM task`).Scan(&tasks); err != nil || tasks != len(logged) || len(acknowledged) < 100 {
-		t.Errorf("%d tasks, %d of them in the log, %d acknowledged (%v)", tasks, len(logged), len(acknowledged), err)
+	if err := owner.QueryRowContext(t.Context(), `SELECT count(*) FROM task`).Scan(&tasks); err != nil || tasks != len(logged) || len(w.acknowledged) < 100 {
+		t.Errorf("%d tasks, %d of them in the log, %d acknowledged (%v)", tasks, len(logged), len(w.acknowledged), err)
 	}
 }
