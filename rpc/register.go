@@ -3,6 +3,7 @@ package rpc
 
 import (
 	"rowcall/model"
+	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/store"
 )
@@ -21,3 +22,13 @@ func Register(m *jsonrpc.Mux, api API) {
 	apiKeyMethods(m, api)
 	discover(m)
 }
+
+// Views are the entities that clients can follow by the change log.
+func Views() changelog.Views { return followed }
+
+var followed = newViews(
+	viewOf(model.Projects),
+	viewOf(model.Tasks),
+	viewOf(model.Users),
+	viewOf(model.APIKeys),
+)
