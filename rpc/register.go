@@ -20,6 +20,7 @@ func Register(m *jsonrpc.Mux, api API) {
 	taskMethods(m, api)
 	userMethods(m, api)
 	apiKeyMethods(m, api)
+	syncMethods(m, api)
 	discover(m)
 }
 

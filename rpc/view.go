@@ -28,7 +28,13 @@ type view struct {
 	access store.Access
 	uuid   bool                            // whether its ids are
 	shown  [auth.Owner + 1]jsonrpc.Members // to each role
+
+	version []int // where it is in goType
+	walk    walk
 }
+
+// walk reads up to limit rows that come after an id, "" for none, and calls do with each, as long as that returns true.
+type walk func(tx *store.Tx, after string, limit int, do func(id string, row reflect.Value) bool) error
 
 func newViews(all ...*view) views {
 	v := views{}
@@ -42,8 +48,10 @@ func newViews(all ...*view) views {
 func viewOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) *view {
 	v := &view{
 		entity: repo.Entity(), goType: reflect.TypeFor[E](), access: repo.Access(),
-		uuid: reflect.TypeFor[K]() == reflect.TypeFor[uuid.UUID](),
+		uuid: reflect.TypeFor[K]() == reflect.TypeFor[uuid.UUID](), walk: walkOf(repo),
 	}
+	version, _ := v.goType.FieldByName("Version") // of store.Base
+	v.version = version.Index
 	volatile := map[string]bool{} // fields that change too often to be in the log, by the tag log:"-"
 	for _, f := range reflect.VisibleFields(v.goType) {
 		if f.Tag.Get("log") == "-" {
@@ -55,6 +63,33 @@ func viewOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) *view {
 		v.shown[role] = jsonrpc.MembersOf(v.goType, names)
 	}
 	return v
+}
+
+func walkOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) walk {
+	id, _ := reflect.TypeFor[E]().FieldByName("ID")
+	return func(tx *store.Tx, after string, limit int, do func(string, reflect.Value) bool) error {
+		var from *K
+		if after != "" {
+			from = new(K)
+			if err := parseKey(after, from); err != nil {
+				return err
+			}
+		}
+		return repo.Walk(tx, from, limit, func(e *E) bool {
+			row := reflect.ValueOf(e).Elem()
+			return do(fmt.Sprint(row.FieldByIndex(id.Index).Interface()), row)
+		})
+	}
+}
+
+func parseKey(text string, to any) (err error) {
+	switch to := to.(type) {
+	case *int64:
+		*to, err = strconv.ParseInt(text, 10, 64)
+	case *uuid.UUID:
+		*to, err = uuid.Parse(text)
+	}
+	return err
 }
 
 // Entities implements changelog.Views.
@@ -85,7 +120,7 @@ type reader struct {
 func (r reader) Sees(e *changelog.Entry) (changelog.Sight, error) {
 	v := r.views[e.Entity]
 	switch {
-	case v == nil || v.access.Read == auth.Nobody || r.actor.Role < v.access.Read:
+	case v == nil || !v.readable(r.actor.Role):
 		return changelog.Hidden, nil
 	case v.access.Own == "" || r.actor.Role >= auth.Admin:
 		return changelog.Whole, nil
@@ -105,6 +140,9 @@ func (r reader) Sees(e *changelog.Entry) (changelog.Sight, error) {
 	}
 	return changelog.Hidden, nil
 }
+
+// readable tells whether the role may read rows of the entity at all.
+func (v *view) readable(role auth.Role) bool { return v.access.Read != auth.Nobody && role >= v.access.Read }
 
 // owns tells whether the user's id is in the member of a row, an object or nil.
 func owns(user int64, row jsontext.Value, member string) (bool, error) {

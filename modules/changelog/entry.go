@@ -1,10 +1,12 @@
 package changelog
 
 import (
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 	"rowcall/modules/store"
 )
@@ -52,6 +54,21 @@ type Views interface {
 	// `"at":…,"actor":…,"method":…,"entity":…,"id":…,"op":…,"version":…,"data":…`. They are the same for all readers of
 	// the role who see it by the same Sight, which is not Hidden.
 	Append(b []byte, e *Entry, role auth.Role, s Sight) ([]byte, error)
+}
+
+// CheckEntities returns INVALID_PARAMS, with a path that begins with the one given, if there is one among the names that is none of the
+// entities.
+func CheckEntities(v Views, names []string, path string) error {
+	var issues []apperr.Issue
+	for i, name := range names {
+		if !slices.Contains(v.Entities(), name) {
+			issues = append(issues, apperr.Issue{Path: apperr.Index(path, i), Reason: "is no entity that can be followed", Allowed: v.Entities()})
+		}
+	}
+	if issues != nil {
+		return apperr.Invalid(issues...)
+	}
+	return nil
 }
 
 // Reader tells what one actor sees. It is asked about the entries in the order of their positions, as it may learn from them;

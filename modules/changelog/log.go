@@ -5,7 +5,8 @@
 // has been able to see, all before it. Entries up to the tail have been pruned.
 //
 // What is in a position's place can change in one way only: when the database is restored from a backup, and others write other
-// entries there. Then the epoch is another, and whoever followed the log must start over.
+// entries there. Then the epoch is another, and whoever followed the log must start over. So must an actor whose role has changed, who
+// sees other rows and fields though none has changed: the epoch is another for each role.
 package changelog
 
 import (
@@ -20,7 +21,7 @@ import (
 type Head struct {
 	Position int64  // of the newest entry; 0 if there never was one
 	Tail     int64  // of the last pruned entry; 0 if there is none
-	Epoch    string // of the positions
+	Epoch    string // of what is at the positions, for actors of the role of who asks
 }
 
 // Check returns nil if whoever has followed the log up to a position, in an epoch ("" if they do not know it), can follow it
@@ -137,14 +138,13 @@ func (l *Log) currentEpoch(tx *store.Tx) (string, error) {
 	epoch, asked := l.epoch, l.asked
 	l.mu.Unlock()
 	now := time.Now()
-	if epoch != "" && now.Sub(asked) < epochAge {
-		return epoch, nil
+	if epoch == "" || now.Sub(asked) >= epochAge {
+		if err := tx.Get(&epoch, `SELECT current_epoch()`); err != nil {
+			return "", err
+		}
+		l.mu.Lock()
+		l.epoch, l.asked = epoch, now
+		l.mu.Unlock()
 	}
-	if err := tx.Get(&epoch, `SELECT current_epoch()`); err != nil {
-		return "", err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.epoch, l.asked = epoch, now
-	return epoch, nil
+	return epoch + "." + tx.Actor.Role.String(), nil
 }
