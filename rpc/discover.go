@@ -46,6 +46,7 @@ func document(methods []jsonrpc.Method) *openrpc.Document {
 	defineConditions(s)
 	defineHaving(s)
 	defineErrorData(s)
+	followed.define(s)
 	for _, name := range slices.Sorted(maps.Keys(entities)) {
 		entities.define(s, entities[name])
 	}

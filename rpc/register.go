@@ -6,6 +6,7 @@ import (
 
 	"rowcall/model"
 	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/store"
 )
@@ -30,5 +31,16 @@ func Register(m *jsonrpc.Mux, api API) {
 	taskMethods(m, api)
 	userMethods(m, api)
 	apiKeyMethods(m, api)
+	syncMethods(m, api)
 	discover(m)
 }
+
+// Views are the entities that clients can follow by the change log.
+func Views() changelog.Views { return followed }
+
+var followed = newViews(
+	viewOf(model.Projects),
+	viewOf(model.Tasks),
+	viewOf(model.Users),
+	viewOf(model.APIKeys),
+)

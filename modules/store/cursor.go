@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,15 +54,8 @@ func (l *listing) seal(values []any) (string, error) {
 
 // open returns the values of a cursor; INVALID_PARAMS if it is not one of this list, or too old.
 func (l *listing) open(cursor string) ([]any, error) {
-	if len(cursor) > maxCursor {
-		return nil, errCursor
-	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(sealed) <= codeSize || strings.ContainsAny(cursor, "\r\n") { // which base64 ignores
-		return nil, errCursor
-	}
-	text, code := sealed[:len(sealed)-codeSize], sealed[len(sealed)-codeSize:]
-	if !hmac.Equal(code, l.code(text)) {
+	text, ok := unsealed(cursor, l.code)
+	if !ok {
 		return nil, errCursor
 	}
 	d := jsontext.NewDecoder(bytes.NewReader(text))
@@ -84,10 +78,50 @@ func (l *listing) open(cursor string) ([]any, error) {
 	return values, nil
 }
 
+// SealCursor returns a cursor that holds a text, for what a method gives page by page: it is good for the actor, and with what it is
+// a cursor of.
+func (tx *Tx) SealCursor(of, text []byte) string {
+	return base64.RawURLEncoding.EncodeToString(append(slices.Clip(text), tx.code(text, of)...))
+}
+
+// OpenCursor returns the text of a cursor that was sealed for the actor and with the same of; false for any other.
+func (tx *Tx) OpenCursor(of []byte, cursor string) ([]byte, bool) {
+	return unsealed(cursor, func(text []byte) []byte { return tx.code(text, of) })
+}
+
+// unsealed returns the text of a cursor, and whether it has its code.
+func unsealed(cursor string, codeOf func(text []byte) []byte) ([]byte, bool) {
+	if len(cursor) > maxCursor {
+		return nil, false
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(sealed) <= codeSize || strings.ContainsAny(cursor, "\r\n") { // which base64 ignores
+		return nil, false
+	}
+	text, code := sealed[:len(sealed)-codeSize], sealed[len(sealed)-codeSize:]
+	return text, hmac.Equal(code, codeOf(text))
+}
+
+func (tx *Tx) code(text, of []byte) []byte {
+	bound := appendPart([]byte{'c'}, text)
+	bound = append(bound, tx.tenant...)
+	bound = binary.AppendVarint(bound, tx.Actor.User)
+	return tx.db.mac(append(bound, of...))
+}
+
+// mac returns the code of bytes, which it overwrites.
+func (db *DB) mac(bound []byte) []byte {
+	mac := db.cursorCodes.Get().(hash.Hash)
+	defer db.cursorCodes.Put(mac)
+	mac.Reset()
+	mac.Write(bound)
+	return mac.Sum(bound[:0])[:codeSize]
+}
+
 // code returns the code of a cursor's text in this list.
 func (l *listing) code(text []byte) []byte {
 	user := l.tx.Actor.User
-	bound := make([]byte, 0, 512)
+	bound := append(make([]byte, 0, 512), 'l')
 	bound = appendPart(bound, text)
 	bound = append(bound, l.tx.tenant...) // always as long
 	bound = binary.AppendVarint(bound, user)
@@ -100,12 +134,7 @@ func (l *listing) code(text []byte) []byte {
 	for _, arg := range l.order.Args(nil, l.own, user) {
 		bound = appendPart(bound, fmt.Append(nil, arg))
 	}
-	bound = l.asked.Canonical(bound)
-	mac := l.tx.db.cursorCodes.Get().(hash.Hash)
-	defer l.tx.db.cursorCodes.Put(mac)
-	mac.Reset()
-	mac.Write(bound)
-	return mac.Sum(bound[:0])[:codeSize]
+	return l.tx.db.mac(l.asked.Canonical(bound))
 }
 
 // appendPart appends bytes so that where they end can be told.

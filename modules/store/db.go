@@ -180,6 +180,30 @@ func (r *runner) Get(dest any, query string, args ...any) error {
 	return r.plainError(err)
 }
 
+// Each runs a hand-written query, scans its rows into dest, pointers, one after another, and calls do after each, as long as that
+// returns true. Rows after that are still sent by the database: bound them in the query.
+func (r *runner) Each(query string, args, dest []any, do func() bool) (err error) {
+	start, n := time.Now(), 0
+	defer func() {
+		r.count(start)
+		auth.RequestFrom(r.ctx).Stats.Rows += n
+	}()
+	rows, err := r.on.QueryxContext(r.ctx, query, args...)
+	if err != nil {
+		return r.plainError(err)
+	}
+	defer func() { err = r.plainError(closeRows(rows, err)) }()
+	for rows.Next() {
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		if n++; !do() {
+			return nil
+		}
+	}
+	return rows.Err()
+}
+
 // Exec runs a hand-written statement and returns how many rows it touched.
 func (r *runner) Exec(query string, args ...any) (int64, error) {
 	defer r.count(time.Now())

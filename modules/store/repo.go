@@ -100,6 +100,9 @@ func NewRepo[E Entity[K], K Key](entity string, access Access, opts ...Option) *
 // Entity returns the entity's name.
 func (r *Repo[E, K]) Entity() string { return r.plan.entity }
 
+// Access returns the entity's access rules.
+func (r *Repo[E, K]) Access() Access { return r.plan.access }
+
 // Schema returns the fields and references that clients can filter and sort by. It panics at a reference to an entity that no
 // repository has: call it first when all of a program's are there.
 func (r *Repo[E, K]) Schema() *filter.Schema {

@@ -86,6 +86,20 @@ var (
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
 	// SuspendUser: suspend a user and end their sessions in the tenant, as an admin
 	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Data[User]]{Name: "suspend_user"}
+	// SyncBootstrap: copy all rows. Those that the caller may see, page by page: the next one is at `next_cursor`,
+	// which is null at the end. Applying what sync_delta answers since `position`, which is the same on every page,
+	// to the rows of all pages gives the state. A page may have fewer rows than `limit`. With `Accept:
+	// application/x-ndjson`, the answer to a single call is all rows, a line each, and then a line with `end`,
+	// `position` and `epoch`, or with `error`.
+	SyncBootstrap = rpcclient.Method[SyncBootstrapParams, SyncBootstrapResult]{Name: "sync_bootstrap", Reads: true}
+	// SyncDelta: list the changes after a position. Those that the caller may see, in the order of their positions;
+	// unless `coalesce` is false, only the newest of each row. `position` is what to go on `since`, also if there
+	// were none, and there is `more` if it is not the head. A page may have fewer than `limit`. A `since` under the
+	// tail or over the head: RESYNC_REQUIRED.
+	SyncDelta = rpcclient.Method[SyncDeltaParams, SyncDeltaResult]{Name: "sync_delta", Reads: true}
+	// SyncHead: tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
+	// that of the last one that was pruned.
+	SyncHead = rpcclient.Method[SyncHeadParams, rpcclient.Data[SyncHeadData]]{Name: "sync_head", Reads: true}
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
@@ -333,6 +347,56 @@ type SuspendUserParams struct {
 	ID int64 `json:"id"`
 }
 
+// SyncBootstrapParams are the params of sync_bootstrap.
+type SyncBootstrapParams struct {
+	// Those to follow; all, if it is left out.
+	Entities []string              `json:"entities,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
+	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
+}
+
+// SyncBootstrapResult is a part of what it is named after.
+type SyncBootstrapResult struct {
+	Data       []SyncRow `json:"data"`
+	NextCursor *string   `json:"next_cursor"`
+	Position   int64     `json:"position"`
+	Epoch      string    `json:"epoch"`
+}
+
+// SyncDeltaParams are the params of sync_delta.
+type SyncDeltaParams struct {
+	Since int64                `json:"since"`
+	Limit rpcclient.Opt[int64] `json:"limit,omitzero"`
+	// Those to follow; all, if it is left out.
+	Entities []string            `json:"entities,omitzero"`
+	Coalesce rpcclient.Opt[bool] `json:"coalesce,omitzero"`
+	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
+	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
+}
+
+// SyncDeltaResult is a part of what it is named after.
+type SyncDeltaResult struct {
+	Data     []Change `json:"data"`
+	Position int64    `json:"position"`
+	More     bool     `json:"more"`
+	Epoch    string   `json:"epoch"`
+}
+
+// SyncHeadParams are the params of sync_head.
+type SyncHeadParams struct {
+	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
+	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
+}
+
+// SyncHeadData is a part of what it is named after.
+type SyncHeadData struct {
+	Position int64  `json:"position"`
+	Tail     int64  `json:"tail"`
+	Epoch    string `json:"epoch"`
+}
+
 // UpdateProjectParams are the params of update_project.
 type UpdateProjectParams struct {
 	ID      int64                `json:"id"`
@@ -494,6 +558,24 @@ type BooleanCondition struct {
 	Not   rpcclient.Opt[bool] `json:"$not,omitzero"`
 	NotIn []bool              `json:"$notIn,omitzero"`
 	Null  *bool               `json:"$null,omitzero"`
+}
+
+// Change is the schema Change.
+type Change struct {
+	// 1 at a tenant's first change, and one more with each.
+	Position int64 `json:"position"`
+	// The position of the entry before this one, at first that which was asked with. Coalesced entries have none.
+	Prev *int64    `json:"prev,omitzero"`
+	At   time.Time `json:"at"`
+	// The user who made it.
+	Actor   int64          `json:"actor"`
+	Method  string         `json:"method"`
+	Entity  string         `json:"entity"`
+	ID      jsontext.Value `json:"id"`
+	Op      string         `json:"op"`
+	Version int64          `json:"version"`
+	// The row after the change, as in sync_bootstrap; null after a delete.
+	Data map[string]any `json:"data"`
 }
 
 // Condition: what a filter asks of a field: a value, null, or an object of operators.
@@ -803,6 +885,15 @@ type StringCondition struct {
 	StartsWithAny      []string              `json:"$startsWithAny,omitzero"`
 	StartsWithAnyCi    []string              `json:"$startsWithAnyCi,omitzero"`
 	StartsWithCi       *string               `json:"$startsWithCi,omitzero"`
+}
+
+// SyncRow is the schema SyncRow.
+type SyncRow struct {
+	Entity  string         `json:"entity"`
+	ID      jsontext.Value `json:"id"`
+	Version int64          `json:"version"`
+	// The row, as get_<entity> answers it, without the fields that the log does not keep.
+	Data map[string]any `json:"data"`
 }
 
 // Task is the schema Task.

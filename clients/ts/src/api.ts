@@ -235,6 +235,53 @@ export interface Methods {
     result: { data: User };
   };
   /**
+   * Copy all rows. Those that the caller may see, page by page: the next one is at `next_cursor`, which
+   * is null at the end. Applying what sync_delta answers since `position`, which is the same on every
+   * page, to the rows of all pages gives the state. A page may have fewer rows than `limit`. With
+   * `Accept: application/x-ndjson`, the answer to a single call is all rows, a line each, and then a
+   * line with `end`, `position` and `epoch`, or with `error`.
+   */
+  sync_bootstrap: {
+    params: {
+      /** Those to follow; all, if it is left out. */
+      entities?: ("api_key" | "project" | "task" | "user")[] | null;
+      cursor?: string | null;
+      limit?: number | null;
+      /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
+      epoch?: string | null;
+    };
+    result: { data: SyncRow[]; next_cursor: string | null; position: number; epoch: string };
+  };
+  /**
+   * List the changes after a position. Those that the caller may see, in the order of their positions;
+   * unless `coalesce` is false, only the newest of each row. `position` is what to go on `since`, also
+   * if there were none, and there is `more` if it is not the head. A page may have fewer than `limit`. A
+   * `since` under the tail or over the head: RESYNC_REQUIRED.
+   */
+  sync_delta: {
+    params: {
+      since: number;
+      limit?: number | null;
+      /** Those to follow; all, if it is left out. */
+      entities?: ("api_key" | "project" | "task" | "user")[] | null;
+      coalesce?: boolean | null;
+      /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
+      epoch?: string | null;
+    };
+    result: { data: Change[]; position: number; more: boolean; epoch: string };
+  };
+  /**
+   * Tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
+   * that of the last one that was pruned.
+   */
+  sync_head: {
+    params: {
+      /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
+      epoch?: string | null;
+    };
+    result: { data: { position: number; tail: number; epoch: string } };
+  };
+  /**
    * Update the project with an id. Fields that are left out stay as they are, and null in a field that
    * can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with
    * the row as it is.
@@ -317,6 +364,9 @@ const access: Record<keyof Methods, "read" | "write"> = {
   resume_user: "write",
   "rpc.discover": "read",
   suspend_user: "write",
+  sync_bootstrap: "read",
+  sync_delta: "read",
+  sync_head: "read",
   update_project: "write",
   update_projects: "write",
   update_task: "write",
@@ -432,6 +482,26 @@ export type BooleanCondition =
       $notIn?: (boolean | null)[];
       $null?: boolean;
     };
+
+export interface Change {
+  /** 1 at a tenant's first change, and one more with each. */
+  position: number;
+  /**
+   * The position of the entry before this one, at first that which was asked with. Coalesced entries
+   * have none.
+   */
+  prev?: number;
+  at: string;
+  /** The user who made it. */
+  actor: number;
+  method: string;
+  entity: "api_key" | "project" | "task" | "user";
+  id: number | string;
+  op: "create" | "update" | "delete";
+  version: number;
+  /** The row after the change, as in sync_bootstrap; null after a delete. */
+  data: Record<string, unknown> | null;
+}
 
 /** What a filter asks of a field: a value, null, or an object of operators. */
 export type Condition = string | number | boolean | null | { [name: `$${string}`]: unknown };
@@ -855,6 +925,14 @@ export type StringCondition =
       $startsWithAnyCi?: string[];
       $startsWithCi?: string;
     };
+
+export interface SyncRow {
+  entity: "api_key" | "project" | "task" | "user";
+  id: number | string;
+  version: number;
+  /** The row, as get_<entity> answers it, without the fields that the log does not keep. */
+  data: Record<string, unknown>;
+}
 
 export interface Task {
   id: number;

@@ -1,0 +1,228 @@
+package rpc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
+	"rowcall/modules/jsonrpc"
+	"rowcall/modules/store"
+)
+
+// views are the entities that clients can follow. It implements changelog.Views.
+type views map[string]*view
+
+// view is how an entity's rows are shown to those who follow the log.
+type view struct {
+	entity string
+	goType reflect.Type
+	access store.Access
+	uuid   bool                            // whether its ids are
+	shown  [auth.Owner + 1]jsonrpc.Members // to each role
+
+	version []int // where it is in goType
+	walk    walk
+}
+
+// walk reads up to limit rows that come after an id, "" for none, and calls do with each, as long as that returns true.
+type walk func(tx *store.Tx, after string, limit int, do func(id string, row reflect.Value) bool) error
+
+func newViews(all ...*view) views {
+	v := views{}
+	for _, one := range all {
+		v[one.entity] = one
+	}
+	return v
+}
+
+// viewOf returns the view of a repository's rows.
+func viewOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) *view {
+	v := &view{
+		entity: repo.Entity(), goType: reflect.TypeFor[E](), access: repo.Access(),
+		uuid: reflect.TypeFor[K]() == reflect.TypeFor[uuid.UUID](), walk: walkOf(repo),
+	}
+	version, _ := v.goType.FieldByName("Version") // of store.Base
+	v.version = version.Index
+	volatile := map[string]bool{} // fields that change too often to be in the log, by the tag log:"-"
+	for _, f := range reflect.VisibleFields(v.goType) {
+		if f.Tag.Get("log") == "-" {
+			volatile[f.Tag.Get("json")] = true
+		}
+	}
+	for role := range v.shown {
+		names := slices.DeleteFunc(repo.Visible(auth.Role(role)).Names, func(name string) bool { return volatile[name] })
+		v.shown[role] = jsonrpc.MembersOf(v.goType, names)
+	}
+	return v
+}
+
+func walkOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) walk {
+	id, _ := reflect.TypeFor[E]().FieldByName("ID")
+	return func(tx *store.Tx, after string, limit int, do func(string, reflect.Value) bool) error {
+		var from *K
+		if after != "" {
+			from = new(K)
+			if err := parseKey(after, from); err != nil {
+				return err
+			}
+		}
+		return repo.Walk(tx, from, limit, func(e *E) bool {
+			row := reflect.ValueOf(e).Elem()
+			return do(fmt.Sprint(row.FieldByIndex(id.Index).Interface()), row)
+		})
+	}
+}
+
+func parseKey(text string, to any) (err error) {
+	switch to := to.(type) {
+	case *int64:
+		*to, err = strconv.ParseInt(text, 10, 64)
+	case *uuid.UUID:
+		*to, err = uuid.Parse(text)
+	}
+	return err
+}
+
+// Entities implements changelog.Views.
+func (v views) Entities() []string {
+	names := make([]string, 0, len(v))
+	for name := range v {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// NewReader implements changelog.Views.
+func (v views) NewReader(tx *store.Tx) (changelog.Reader, error) {
+	if err := tx.Actor.Can(auth.Member, auth.ScopeRead); err != nil {
+		return nil, err
+	}
+	return reader{v, tx.Actor}, nil
+}
+
+// reader sees what the repositories would give its actor.
+type reader struct {
+	views views
+	actor *auth.Actor
+}
+
+// Sees implements changelog.Reader.
+func (r reader) Sees(e *changelog.Entry) (changelog.Sight, error) {
+	v := r.views[e.Entity]
+	switch {
+	case v == nil || !v.readable(r.actor.Role):
+		return changelog.Hidden, nil
+	case v.access.Own == "" || r.actor.Role >= auth.Admin:
+		return changelog.Whole, nil
+	}
+	before, err := owns(r.actor.User, e.Before, v.access.Own)
+	if err != nil {
+		return changelog.Hidden, err
+	}
+	after, err := owns(r.actor.User, e.Data, v.access.Own)
+	switch {
+	case err != nil:
+		return changelog.Hidden, err
+	case after, before && e.Op == changelog.Delete:
+		return changelog.Whole, nil
+	case before:
+		return changelog.Gone, nil
+	}
+	return changelog.Hidden, nil
+}
+
+// readable tells whether the role may read rows of the entity at all.
+func (v *view) readable(role auth.Role) bool {
+	return v.access.Read != auth.Nobody && role >= v.access.Read
+}
+
+// owns tells whether the user's id is in the member of a row, an object or nil.
+func owns(user int64, row jsontext.Value, member string) (bool, error) {
+	if row == nil {
+		return false, nil
+	}
+	d := jsontext.NewDecoder(bytes.NewReader(row))
+	if _, err := d.ReadToken(); err != nil {
+		return false, err
+	}
+	for d.PeekKind() == jsontext.KindString {
+		name, err := d.ReadToken()
+		if err != nil {
+			return false, err
+		}
+		if name.String() != member {
+			if err := d.SkipValue(); err != nil {
+				return false, err
+			}
+			continue
+		}
+		value, err := d.ReadValue()
+		return err == nil && string(value) == strconv.FormatInt(user, 10), err
+	}
+	return false, errors.New("a row in the log has no " + member)
+}
+
+// Append implements changelog.Views.
+func (v views) Append(b []byte, e *changelog.Entry, role auth.Role, s changelog.Sight) ([]byte, error) {
+	of := v[e.Entity]
+	if of == nil || s == changelog.Hidden {
+		return b, fmt.Errorf("entry %d is to be shown to nobody", e.Position)
+	}
+	op, data := e.Op, e.Data
+	if s == changelog.Gone {
+		op, data = changelog.Delete, nil
+	}
+	b = append(b, `"at":`...)
+	b, err := jsonrpc.AppendJSON(b, &e.At)
+	if err != nil {
+		return b, err
+	}
+	b = strconv.AppendInt(append(b, `,"actor":`...), e.Actor, 10)
+	b = append(b, `,"method":`...)
+	if b, err = jsontext.AppendQuote(b, e.Method); err != nil {
+		return b, err
+	}
+	b = append(append(append(b, `,"entity":"`...), e.Entity...), `","id":`...)
+	b = of.appendID(b, e.RowID)
+	b = append(append(append(b, `,"op":"`...), op...), `","version":`...)
+	b = append(strconv.AppendInt(b, e.Version, 10), `,"data":`...)
+	if data == nil {
+		return append(b, "null"...), nil
+	}
+	return of.appendRow(b, data, role)
+}
+
+func (v *view) appendID(b []byte, id string) []byte {
+	if v.uuid {
+		return append(append(append(b, '"'), id...), '"')
+	}
+	return append(b, id...)
+}
+
+// appendRow appends a row of the log as get_<entity> answers it to the role, without the volatile fields.
+func (v *view) appendRow(b []byte, data jsontext.Value, role auth.Role) ([]byte, error) {
+	row := reflect.New(v.goType)
+	if err := json.Unmarshal(data, row.Interface()); err != nil {
+		return b, fmt.Errorf("a %s in the log: %w", v.entity, err)
+	}
+	return v.appendShown(b, row.Elem(), role)
+}
+
+func (v *view) appendShown(b []byte, row reflect.Value, role auth.Role) ([]byte, error) {
+	b, err := v.shown[role].Append(append(b, '{'), row)
+	if err != nil {
+		return b, err
+	}
+	b[len(b)-1] = '}' // instead of the last comma: there are always the base fields
+	return b, nil
+}
