@@ -13,12 +13,16 @@ import (
 
 // ByToken returns the actor of an access token; UNAUTHENTICATED if the token or its session does not hold.
 func (a *Authn) ByToken(ctx context.Context, token string) (*auth.Actor, error) {
-	now := auth.RequestFrom(ctx).Now()
-	c, err := a.known.get(ctx, token, now, func() (*credential, error) { return a.loadSession(ctx, token, now) })
+	c, err := a.byToken(ctx, token)
 	if err != nil {
 		return nil, err
 	}
 	return c.actor, nil
+}
+
+func (a *Authn) byToken(ctx context.Context, token string) (*credential, error) {
+	now := auth.RequestFrom(ctx).Now()
+	return a.known.get(ctx, token, now, func() (*credential, error) { return a.loadSession(ctx, token, now) })
 }
 
 func (a *Authn) loadSession(ctx context.Context, token string, now time.Time) (*credential, error) {
@@ -52,6 +56,14 @@ type heldKey struct {
 // ByAPIKey returns the actor of an API key; UNAUTHENTICATED if the key does not hold. Its use is noted, once a minute at
 // the most.
 func (a *Authn) ByAPIKey(ctx context.Context, text string) (*auth.Actor, error) {
+	c, err := a.byAPIKey(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	return c.actor, nil
+}
+
+func (a *Authn) byAPIKey(ctx context.Context, text string) (*credential, error) {
 	now := auth.RequestFrom(ctx).Now()
 	sum, err := auth.HashAPIKey(text)
 	if err != nil {
@@ -62,7 +74,7 @@ func (a *Authn) ByAPIKey(ctx context.Context, text string) (*auth.Actor, error) 
 	if err != nil {
 		return nil, err
 	}
-	return c.actor, a.noteUse(ctx, c, hash, now)
+	return c, a.noteUse(ctx, c, hash, now)
 }
 
 func (a *Authn) loadKey(ctx context.Context, hash string, now time.Time) (*credential, error) {

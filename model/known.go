@@ -24,6 +24,7 @@ type known struct {
 	mu       sync.Mutex
 	actors   map[string]*credential // by an access token, or by an API key's hash
 	byUser   map[int64]map[string]bool
+	holds    map[int64]map[*Hold]struct{} // by user
 	changes  int64     // counts looks that found something, so that what was loaded before one is not remembered after it
 	position int64     // of the last auth_change seen; 0: none yet
 	tag      uuid.UUID // of the same
@@ -50,7 +51,7 @@ type look struct {
 }
 
 func newKnown(db *store.DB) *known {
-	return &known{db: db, actors: map[string]*credential{}, byUser: map[int64]map[string]bool{}}
+	return &known{db: db, actors: map[string]*credential{}, byUser: map[int64]map[string]bool{}, holds: map[int64]map[*Hold]struct{}{}}
 }
 
 // get returns the credential's actor, from memory if a look finds nothing against it, else by load.
@@ -175,6 +176,7 @@ func (k *known) read() error {
 	case position == 0:
 		k.position, k.tag = found[0].Position, found[0].Tag
 		k.changes++
+		k.recheckAll()
 		return nil
 	case len(found) == 1: // what was seen before, and nothing since
 		return nil
@@ -185,8 +187,10 @@ func (k *known) read() error {
 	for _, c := range found[1:] {
 		if c.UserID == nil {
 			k.forgetAll()
+			k.recheckAll()
 			continue
 		}
+		k.recheck(*c.UserID)
 		for key := range k.byUser[*c.UserID] {
 			delete(k.actors, key)
 		}

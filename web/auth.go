@@ -19,38 +19,49 @@ import (
 
 const cookieName = "auth-token"
 
-// authenticate returns the actor of the first scheme for which the request has a credential, in the contract's order:
-// Authorization (a token or an API key), X-Api-Key, the cookie. Without any, it returns nil: an anonymous caller. A
-// credential that does not hold is UNAUTHENTICATED; a cookie that another site sent along is FORBIDDEN.
+// authenticate returns the actor of the request's credential; nil without any: an anonymous caller. A credential that does
+// not hold is UNAUTHENTICATED; a cookie that another site sent along is FORBIDDEN.
 func (s *Server) authenticate(c *gin.Context) (*auth.Actor, error) {
 	ctx := c.Request.Context()
-	if header, ok := c.Request.Header["Authorization"]; ok {
+	credential, err := credentialOf(c.Request)
+	switch {
+	case err != nil || credential == "":
+		return nil, err
+	case auth.IsAPIKey(credential):
+		return s.Authn.ByAPIKey(ctx, credential)
+	}
+	return s.Authn.ByToken(ctx, credential)
+}
+
+// credentialOf returns the token or the API key of the first scheme for which the request has one, in the contract's order:
+// Authorization, X-Api-Key, the cookie; "" without any.
+func credentialOf(r *http.Request) (string, error) {
+	if header, ok := r.Header["Authorization"]; ok {
 		scheme, credential, _ := strings.Cut(header[0], " ")
-		switch credential = strings.TrimSpace(credential); {
-		case !strings.EqualFold(scheme, "Bearer") || len(header) > 1:
-			return nil, apperr.New(apperr.Unauthenticated, "Authorization must be Bearer and a token or an API key")
-		case auth.IsAPIKey(credential):
-			return s.Authn.ByAPIKey(ctx, credential)
-		default:
-			return s.Authn.ByToken(ctx, credential)
+		if credential = strings.TrimSpace(credential); credential == "" || !strings.EqualFold(scheme, "Bearer") || len(header) > 1 {
+			return "", apperr.New(apperr.Unauthenticated, "Authorization must be Bearer and a token or an API key")
 		}
+		return credential, nil
 	}
-	if header, ok := c.Request.Header["X-Api-Key"]; ok {
-		return s.Authn.ByAPIKey(ctx, header[0])
+	if header, ok := r.Header["X-Api-Key"]; ok {
+		_, err := auth.HashAPIKey(header[0])
+		return header[0], err
 	}
-	if cookie, err := c.Request.Cookie(cookieName); err == nil && cookie.Value != "" {
-		if err := sameOrigin(c.Request); err != nil {
-			return nil, err
+	if cookie, err := r.Cookie(cookieName); err == nil && cookie.Value != "" {
+		if auth.IsAPIKey(cookie.Value) {
+			return "", auth.Denied(nil)
 		}
-		return s.Authn.ByToken(ctx, cookie.Value)
+		return cookie.Value, sameOrigin(r)
 	}
-	return nil, nil
+	return "", nil
 }
 
 // sameOrigin refuses what a browser sends for a page of another site. Requests that do not come from a browser pass.
 func sameOrigin(r *http.Request) error {
+	asked := *r
+	asked.Method = http.MethodPost // the check lets every GET pass, and a stream is one that other sites must not open
 	var protection http.CrossOriginProtection
-	if err := protection.Check(r); err != nil {
+	if err := protection.Check(&asked); err != nil {
 		return apperr.Wrap(apperr.Forbidden, "A cookie is not taken from a page of another origin", err)
 	}
 	return nil

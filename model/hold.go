@@ -1,0 +1,104 @@
+package model
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"rowcall/modules/auth"
+)
+
+// Hold keeps a login under watch for what lasts longer than a request, as a stream. Make one with [Authn.Hold].
+type Hold struct {
+	authn   *Authn
+	ctx     context.Context
+	login   string
+	user    int64
+	changed func(actor *auth.Actor, expiresAt time.Time, err error)
+
+	mu sync.Mutex // held to check, so that what is told last is what is true
+}
+
+// Hold returns the actor of an access token or an API key, and when that expires, zero for never; UNAUTHENTICATED if it does not hold.
+//
+// From then on, until Release, changed is told the same, on a goroutine of its own, whenever something about the actor may have changed:
+// an error if the login has ended. [Authn.Look] finds such changes. ctx, which has no request, must last as long.
+func (a *Authn) Hold(ctx context.Context, login string, changed func(*auth.Actor, time.Time, error)) (*Hold, *auth.Actor, time.Time, error) {
+	c, err := a.resolve(ctx, login)
+	if err != nil {
+		return nil, nil, time.Time{}, err
+	}
+	h := &Hold{authn: a, ctx: ctx, login: login, user: c.actor.User, changed: changed}
+	a.known.hold(h)
+	if c, err = a.resolve(ctx, login); err != nil { // it was revoked before it was held
+		h.Release()
+		return nil, nil, time.Time{}, err
+	}
+	return h, c.actor, c.expiresAt, nil
+}
+
+func (a *Authn) resolve(ctx context.Context, login string) (*credential, error) {
+	if auth.IsAPIKey(login) {
+		return a.byAPIKey(ctx, login)
+	}
+	return a.byToken(ctx, login)
+}
+
+// Look finds what has happened to the logins that are held. Without any it does nothing.
+func (a *Authn) Look(ctx context.Context) error {
+	if !a.known.holding() {
+		return nil
+	}
+	return a.known.look(ctx)
+}
+
+// Release ends the watch.
+func (h *Hold) Release() {
+	k := h.authn.known
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.holds[h.user], h)
+	if len(k.holds[h.user]) == 0 {
+		delete(k.holds, h.user)
+	}
+}
+
+func (h *Hold) check() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, err := h.authn.resolve(h.ctx, h.login)
+	if err != nil {
+		h.changed(nil, time.Time{}, err)
+		return
+	}
+	h.changed(c.actor, c.expiresAt, nil)
+}
+
+func (k *known) hold(h *Hold) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.holds[h.user] == nil {
+		k.holds[h.user] = map[*Hold]struct{}{}
+	}
+	k.holds[h.user][h] = struct{}{}
+}
+
+func (k *known) holding() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.holds) > 0
+}
+
+// recheck checks the holds of a user. k.mu is held.
+func (k *known) recheck(user int64) {
+	for h := range k.holds[user] {
+		go h.check()
+	}
+}
+
+// recheckAll checks every hold. k.mu is held.
+func (k *known) recheckAll() {
+	for user := range k.holds {
+		k.recheck(user)
+	}
+}
