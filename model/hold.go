@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 )
 
@@ -63,15 +64,24 @@ func (h *Hold) Release() {
 	}
 }
 
+// recheckAfter is when a login is looked at again that could not be.
+const recheckAfter = time.Second
+
 func (h *Hold) check() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c, err := h.authn.resolve(h.ctx, h.login)
-	if err != nil {
-		h.changed(nil, time.Time{}, err)
+	if h.ctx.Err() != nil {
 		return
 	}
-	h.changed(c.actor, c.expiresAt, nil)
+	c, err := h.authn.resolve(h.ctx, h.login)
+	switch {
+	case err == nil:
+		h.changed(c.actor, c.expiresAt, nil)
+	case apperr.From(err).Kind == apperr.Unauthenticated:
+		h.changed(nil, time.Time{}, err)
+	default: // it is not known
+		time.AfterFunc(recheckAfter, h.check)
+	}
 }
 
 func (k *known) hold(h *Hold) {

@@ -25,9 +25,9 @@ type known struct {
 	actors   map[string]*credential // by an access token, or by an API key's hash
 	byUser   map[int64]map[string]bool
 	holds    map[int64]map[*Hold]struct{} // by user
-	changes  int64     // counts looks that found something, so that what was loaded before one is not remembered after it
-	position int64     // of the last auth_change seen; 0: none yet
-	tag      uuid.UUID // of the same
+	changes  int64                        // counts looks that found something, so that what was loaded before one is not remembered after it
+	position int64                        // of the last auth_change seen; 0: none yet
+	tag      uuid.UUID                    // of the same
 
 	running, next *look
 }

@@ -32,6 +32,7 @@ func Register(m *jsonrpc.Mux, api API) {
 	userMethods(m, api)
 	apiKeyMethods(m, api)
 	syncMethods(m, api)
+	liveMethods(m)
 	discover(m)
 }
 

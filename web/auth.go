@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -22,12 +23,15 @@ const cookieName = "auth-token"
 // authenticate returns the actor of the request's credential; nil without any: an anonymous caller. A credential that does
 // not hold is UNAUTHENTICATED; a cookie that another site sent along is FORBIDDEN.
 func (s *Server) authenticate(c *gin.Context) (*auth.Actor, error) {
-	ctx := c.Request.Context()
 	credential, err := credentialOf(c.Request)
-	switch {
-	case err != nil || credential == "":
+	if err != nil || credential == "" {
 		return nil, err
-	case auth.IsAPIKey(credential):
+	}
+	return s.actorOf(c.Request.Context(), credential)
+}
+
+func (s *Server) actorOf(ctx context.Context, credential string) (*auth.Actor, error) {
+	if auth.IsAPIKey(credential) {
 		return s.Authn.ByAPIKey(ctx, credential)
 	}
 	return s.Authn.ByToken(ctx, credential)

@@ -56,7 +56,7 @@ func (s *Server) observe(c *gin.Context) {
 			refuse(c, http.StatusInternalServerError, apperr.Wrap(apperr.Internal, "Internal error", fmt.Errorf("panic: %v", p)))
 		}
 		ended(c.Writer.Status())
-		s.logRequest(c, o, time.Since(o.start))
+		s.logRequest(c, o)
 	}()
 	c.Next()
 }
@@ -68,7 +68,7 @@ const (
 )
 
 // logRequest writes the one log line of a request. Of what the client sent, it has method names and ids only.
-func (s *Server) logRequest(c *gin.Context, o *observation, took time.Duration) {
+func (s *Server) logRequest(c *gin.Context, o *observation) {
 	status := c.Writer.Status()
 	level := zapcore.InfoLevel
 	switch {
@@ -78,21 +78,32 @@ func (s *Server) logRequest(c *gin.Context, o *observation, took time.Duration) 
 	case status >= http.StatusInternalServerError:
 		level = zapcore.ErrorLevel
 	}
-	entry := s.Log.Check(level, "request")
+	s.log(c.Request.Context(), level, "request", o, zap.String("path", cut(c.Request.URL.Path)), zap.Int("status", status))
+}
+
+// logFrame writes the log line of a WebSocket's frame, with the status that POST would have answered with.
+func (s *Server) logFrame(ctx context.Context, o *observation, status int) {
+	level := zapcore.InfoLevel
+	if status >= http.StatusInternalServerError {
+		level = zapcore.ErrorLevel
+	}
+	s.log(ctx, level, "frame", o, zap.Int("status", status))
+}
+
+func (s *Server) log(ctx context.Context, level zapcore.Level, message string, o *observation, first ...zap.Field) {
+	entry := s.Log.Check(level, message)
 	if entry == nil {
 		return
 	}
-	fields := []zap.Field{
-		zap.String("request_id", o.request.ID),
-		zap.String("path", cut(c.Request.URL.Path)),
-		zap.Int("status", status),
-		zap.Duration("took", took),
+	fields := append([]zap.Field{zap.String("request_id", o.request.ID)}, first...)
+	fields = append(fields,
+		zap.Duration("took", time.Since(o.start)),
 		zap.String("address", o.request.Address),
 		zap.Int("rows", o.request.Stats.Rows),
 		zap.Int("statements", o.request.Stats.Statements),
 		zap.Duration("db", o.request.Stats.Database),
-	}
-	if id := telemetry.TraceID(c.Request.Context()); id != "" {
+	)
+	if id := telemetry.TraceID(ctx); id != "" {
 		fields = append(fields, zap.String("trace_id", id))
 	}
 	if a := o.request.Actor; a != nil {
@@ -162,12 +173,13 @@ var statuses = map[apperr.Kind]int{
 }
 
 // refuseAs answers a request that was refused as a whole with the status of the error's kind.
-func refuseAs(c *gin.Context, err error) {
-	status, ok := statuses[apperr.From(err).Kind]
-	if !ok {
-		status = http.StatusInternalServerError
+func refuseAs(c *gin.Context, err error) { refuse(c, statusOf(err), err) }
+
+func statusOf(err error) int {
+	if status, ok := statuses[apperr.From(err).Kind]; ok {
+		return status
 	}
-	refuse(c, status, err)
+	return http.StatusInternalServerError
 }
 
 // refuse answers with a JSON-RPC error without an id.

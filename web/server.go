@@ -15,6 +15,7 @@ import (
 
 	"rowcall/model"
 	"rowcall/modules/apperr"
+	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/web/telemetry"
@@ -36,6 +37,7 @@ type Config struct {
 	Mux            *jsonrpc.Mux
 	Authn          *model.Authn
 	Limits         *limit.Limits                   // nil for none
+	Hub            *changelog.Hub                  // nil for no streams
 	Ready          func(ctx context.Context) error // whether the database can be worked with
 	Log            *zap.Logger
 	Telemetry      *telemetry.Telemetry // nil for none
@@ -49,12 +51,14 @@ type Server struct {
 	Config
 	handler http.Handler
 	running running
+	streams streams
+	work    context.Context // of streams; it ends when calls that run at a stop are cancelled
 }
 
 // New returns a Server; an error if a trusted proxy is not a CIDR.
 func New(cfg Config) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
-	s := &Server{Config: cfg}
+	s := &Server{Config: cfg, streams: streams{open: map[*stream]struct{}{}}, work: context.Background()}
 	if s.Limits == nil {
 		s.Limits = limit.New(limit.Config{})
 	}
@@ -73,6 +77,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	api := r.Group("/api", s.admit)
 	api.POST("/rpc", s.rpc)
+	api.GET("/rpc", s.live)
 	api.POST("/login", s.login)
 	api.POST("/refresh", s.refresh)
 	api.POST("/logoff", s.logoff)
@@ -91,6 +96,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	calls, cancelCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelCalls()
+	s.work = calls
 	hs := &http.Server{
 		Handler:                      s,
 		ReadHeaderTimeout:            readHeaderTimeout,
@@ -108,6 +114,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
+	s.streams.drain()
 	// Until the calls are done, the listener stays open for whoever asks whether this server is ready.
 	if !s.drain() {
 		s.Log.Warn("calls are still running at the end of the stop timeout and are cancelled")
@@ -115,6 +122,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
 	defer cancel()
+	s.streams.wait(bounded)
 	err := hs.Shutdown(bounded)
 	if err != nil {
 		err = hs.Close()
@@ -141,7 +149,7 @@ type running struct {
 func (s *Server) admit(c *gin.Context) {
 	if !s.running.begin() {
 		c.Header("Connection", "close")
-		refuse(c, http.StatusServiceUnavailable, apperr.New(apperr.Unavailable, "The server is stopping"))
+		refuse(c, http.StatusServiceUnavailable, errStopping)
 		return
 	}
 	defer s.running.end()
@@ -157,6 +165,8 @@ func (s *Server) admit(c *gin.Context) {
 		s.Limits.Refused(ctx)
 	}
 }
+
+var errStopping = apperr.New(apperr.Unavailable, "The server is stopping")
 
 func (r *running) begin() bool {
 	r.mu.Lock()

@@ -1,6 +1,7 @@
 package changelog
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -11,7 +12,6 @@ import (
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
-	"rowcall/modules/store"
 )
 
 // Subscriber is who takes what a subscription brings. The hub calls it on goroutines of its own, one call at a time.
@@ -97,12 +97,16 @@ const (
 	closed
 )
 
-// Subscribe adds a subscription for the Tx's actor, as whom it sees the log as long as it lasts; the Tx's context must last as long.
-// It brings nothing before Start. Head is as it was found; a subscription without Since begins there.
+// Subscribe adds a subscription for the actor of the context's request; the context must last as long, and its request is the
+// subscription's own from now on. It brings nothing before Start. Head is as it was found; a subscription without Since begins there.
 //
 // FORBIDDEN for an actor who may read nothing, INVALID_PARAMS for an unknown entity, RESYNC_REQUIRED for a Since or an Epoch that cannot be
 // followed, with the Ending in its data as the reason.
-func (h *Hub) Subscribe(tx *store.Tx, of Interest, to Subscriber) (*Subscription, Head, error) {
+func (h *Hub) Subscribe(ctx context.Context, of Interest, to Subscriber) (*Subscription, Head, error) {
+	tx, err := h.DB.Session(ctx)
+	if err != nil {
+		return nil, Head{}, err
+	}
 	known := h.Views.Entities()
 	for i, name := range of.Entities {
 		if !slices.Contains(known, name) {
@@ -157,8 +161,13 @@ func (s *Subscription) Start() {
 // Position returns the position up to which the subscriber has been given everything that it sees.
 func (s *Subscription) Position() int64 { return s.position.Load() }
 
-// Renew makes the subscription go on as the Tx's actor, whose role or rights have changed; the Tx's context must last as long.
-func (s *Subscription) Renew(tx *store.Tx) error {
+// Renew makes the subscription go on as the actor of the context's request, whose rights have changed. The context and its request are as
+// those of Subscribe.
+func (s *Subscription) Renew(ctx context.Context) error {
+	tx, err := s.hub.DB.Session(ctx)
+	if err != nil {
+		return err
+	}
 	reader, err := s.hub.Views.NewReader(tx)
 	if err != nil {
 		return err

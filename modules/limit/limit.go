@@ -6,7 +6,7 @@
 // Further, only so many requests of one tenant run at once, and those that come meanwhile wait for their turn, in order.
 //
 // A request passes in this order: [Limits.Knock] before anything is known of it but its address, [Limits.Enter] once it is
-// known who calls, and [Call] before each of its calls. The buckets are a node's own: n nodes admit n times as much.
+// known who calls, and [Call] before each of its calls; a stream, which lasts, passes [Limits.Open]. The buckets are a node's own: n nodes admit n times as much.
 package limit
 
 import (
@@ -28,6 +28,8 @@ type Config struct {
 
 	Concurrency int           // requests of one tenant that run at once; 0 for any number
 	Wait        time.Duration // how long others of the tenant wait for their turn
+
+	Streams Streams
 }
 
 // Rule is the buckets of one caller.
@@ -45,6 +47,7 @@ const refusedCost = 50
 type Limits struct {
 	callers [kinds]*table
 	tenants tenants
+	streams streams
 	metrics metrics
 }
 
@@ -57,6 +60,7 @@ func New(cfg Config) *Limits {
 			address: newTable(cfg.Address, maxBuckets),
 		},
 		tenants: tenants{most: cfg.Concurrency, wait: cfg.Wait, turns: map[uuid.UUID]*turns{}},
+		streams: streams{most: cfg.Streams, by: map[caller]int{}},
 	}
 	l.metrics = newMetrics(l)
 	return l

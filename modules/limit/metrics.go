@@ -7,6 +7,7 @@ type metrics struct {
 	collectors  []prometheus.Collector
 	buckets     [kinds][dimensions]prometheus.Counter
 	concurrency prometheus.Counter
+	streams     prometheus.Counter
 }
 
 func newMetrics(l *Limits) (m metrics) {
@@ -20,6 +21,7 @@ func newMetrics(l *Limits) (m metrics) {
 		}
 	}
 	m.concurrency = refused.WithLabelValues("tenant", "concurrency")
+	m.streams = refused.WithLabelValues("tenant", "streams")
 	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
 		opts := prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}
 		m.collectors = append(m.collectors, prometheus.NewGaugeFunc(opts, value))
@@ -28,6 +30,8 @@ func newMetrics(l *Limits) (m metrics) {
 		func() float64 { return float64(l.tenants.running.Load()) })
 	gauge("rowcall_limit_waiting", "Requests that wait for their tenant's turn.", nil,
 		func() float64 { return float64(l.tenants.waiting.Load()) })
+	gauge("rowcall_limit_streams", "Streams that are open: SSE and WebSocket.", nil,
+		func() float64 { return float64(l.streams.open.Load()) })
 	for k, t := range l.callers {
 		gauge("rowcall_limit_buckets", "Callers whose buckets are in memory.", prometheus.Labels{"subject": kindNames[k]},
 			func() float64 { return float64(t.len()) })

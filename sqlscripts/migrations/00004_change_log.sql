@@ -133,3 +133,19 @@ CREATE CONSTRAINT TRIGGER log_user_update AFTER UPDATE ON membership DEFERRABLE 
 CREATE CONSTRAINT TRIGGER log_user AFTER UPDATE ON account DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN ((OLD.username, OLD.name, OLD.suspended_at) IS DISTINCT FROM (NEW.username, NEW.name, NEW.suspended_at))
     EXECUTE FUNCTION log_account();
+
+-- Nodes are told when a login may have ended, so that its streams end at once. These writes are rare: NOTIFY, which takes a lock over the
+-- whole database at the commit, does no harm in their transactions.
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION note_auth_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    now_at bigint;
+BEGIN
+    UPDATE auth_head SET position = position + 1 RETURNING position INTO now_at;
+    INSERT INTO auth_change (position, user_id) VALUES (now_at, (to_jsonb(OLD) ->> TG_ARGV[0])::bigint);
+    DELETE FROM auth_change WHERE position <= now_at - 10000;
+    PERFORM pg_notify('rowcall_auth', '');
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd

@@ -1,0 +1,266 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
+	"rowcall/modules/jsonrpc"
+)
+
+const eventStream = "text/event-stream"
+
+// accepts tells whether the request names the media type among those that it accepts.
+func accepts(r *http.Request, mediaType string) bool {
+	for _, header := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(header, ",") {
+			if t, _, err := mime.ParseMediaType(part); err == nil && t == mediaType {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sse is a stream of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). It writes to the connection
+// itself, past net/http's buffers: one write for all that there is, of texts that are encoded once for all subscribers.
+type sse struct {
+	*stream
+	conn net.Conn
+
+	ending atomic.Bool
+	mu     sync.Mutex // held to write
+}
+
+// events opens a stream of server-sent events.
+func (s *Server) events(c *gin.Context) {
+	of, err := interestOf(c.Request)
+	if err != nil {
+		refuseAs(c, err)
+		return
+	}
+	credential, err := credentialOf(c.Request)
+	if err == nil && credential == "" {
+		_, err = auth.ActorFrom(c.Request.Context()) // UNAUTHENTICATED
+	}
+	if err != nil {
+		refuseAs(c, err)
+		return
+	}
+	e := &sse{stream: s.newStream(c, "sse")}
+	opened := false
+	defer func() {
+		if !opened {
+			e.close()
+		}
+	}()
+	if _, err := e.login(credential); err != nil {
+		refuseAs(c, err)
+		return
+	}
+	observed(c).request.Actor = e.actor
+	sub, head, err := e.subscribe(of, e)
+	first := "" // event
+	switch {
+	case err == nil:
+		first = e.hello(sub, head)
+	case apperr.From(err).Kind == apperr.ResyncRequired:
+		first = resync(err)
+	default:
+		refuseAs(c, err)
+		return
+	}
+	c.Status(http.StatusOK)
+	conn, buffered, hijackErr := http.NewResponseController(c.Writer).Hijack()
+	if hijackErr != nil {
+		refuseAs(c, hijackErr)
+		return
+	}
+	_ = buffered // the request has no body, and nothing follows it
+	e.conn = conn
+	opened = s.streams.run(e.stream, func() { e.run(first, err == nil) })
+	if !opened {
+		_ = conn.Close()
+	}
+}
+
+// run sends the first event, lets the subscription begin, and returns when the connection is closed.
+func (e *sse) run(first string, goOn bool) {
+	defer e.conn.Close() //nolint:errcheck // whatever comes of it
+	if tcp, ok := e.conn.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer)
+	}
+	head := "HTTP/1.1 200 OK\r\nContent-Type: " + eventStream + "\r\nCache-Control: no-store\r\nConnection: close\r\n" +
+		"X-Accel-Buffering: no\r\nX-Request-Id: " + e.request.ID + "\r\n\r\n"
+	if err := e.write([]byte(head + first)); err != nil || !goOn {
+		return
+	}
+	e.connected(e.farewell)
+	e.sub.Start()
+	e.keepAlive(e.ping)
+	var b [1]byte
+	for {
+		if _, err := e.conn.Read(b[:]); err != nil { // a client has nothing to say: it goes away
+			return
+		}
+	}
+}
+
+var errEnding = errors.New("the stream has been ended")
+
+// write writes events whole. After an error the connection is closed.
+func (e *sse) write(events []byte) error {
+	err := e.tryWrite(events)
+	if err != nil && !errors.Is(err, errEnding) {
+		_ = e.conn.Close() // ends run
+	}
+	return err
+}
+
+func (e *sse) tryWrite(events []byte) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	start := time.Now()
+	if err := e.conn.SetWriteDeadline(start.Add(stuckAt)); err != nil {
+		return err
+	}
+	if e.ending.Load() { // its deadline is the one that holds
+		return errEnding
+	}
+	_, err := e.conn.Write(events)
+	if err == nil && time.Since(start) > slowAfter {
+		go e.end(slow)
+		return errEnding
+	}
+	return err
+}
+
+// Deliver implements changelog.Subscriber.
+func (e *sse) Deliver(changes []changelog.Change) error {
+	b := buffers.Get().(*[]byte)
+	defer releaseBuffer(b)
+	for _, c := range changes {
+		*b = append(strconv.AppendInt(append(*b, "id: "...), c.Position, 10), "\nevent: change\ndata: "...)
+		*b = append(appendChange(*b, c), "\n\n"...)
+	}
+	err := e.write(*b)
+	if err == nil {
+		e.delivered.Add(int64(len(changes)))
+	}
+	return err
+}
+
+// buffers are for what is about to be written.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptBuffer is the size up to which a buffer waits for the next delivery.
+const keptBuffer = 64 << 10
+
+func releaseBuffer(b *[]byte) {
+	if cap(*b) <= keptBuffer {
+		*b = (*b)[:0]
+		buffers.Put(b)
+	}
+}
+
+// appendChange appends the notification of a change.
+func appendChange(b []byte, c changelog.Change) []byte {
+	b = strconv.AppendInt(append(b, `{"jsonrpc":"2.0","method":"change","params":{"position":`...), c.Position, 10)
+	b = strconv.AppendInt(append(b, `,"prev":`...), c.Prev, 10)
+	return append(append(append(b, ','), c.Text...), `}}`...)
+}
+
+// End implements changelog.Subscriber.
+func (e *sse) End(why changelog.Ending) { e.end(farewell(why)) }
+
+// farewell tells why the stream ends and closes it.
+func (e *sse) farewell(why farewell) {
+	e.ending.Store(true)
+	_ = e.conn.SetWriteDeadline(time.Now().Add(lastWords)) // of a write that is under way, too
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	name := "resync"
+	switch why {
+	case shutdown, logoff, expired, slow:
+		name = "bye"
+	}
+	_, _ = fmt.Fprintf(e.conn, "event: %s\ndata: {\"reason\":%q}\n\n", name, why)
+	_ = e.conn.Close()
+}
+
+// ping keeps the connection alive in the eyes of whoever is between, and tells the position to go on from.
+func (e *sse) ping() error {
+	return e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", e.sub.Position()))
+}
+
+// hello is the first event of a stream that goes on. Its id is where the stream begins, so that a client that comes back before the
+// first change misses none.
+func (e *sse) hello(sub *changelog.Subscription, head changelog.Head) string {
+	data, _ := jsonrpc.Marshal(struct {
+		Position   int64     `json:"position"`
+		ServerTime time.Time `json:"server_time"`
+		Epoch      string    `json:"epoch"`
+	}{head.Position, time.Now().UTC(), head.Epoch})
+	return fmt.Sprintf("id: %d\nevent: hello\ndata: %s\n\n", sub.Position(), bytes.TrimSpace(data))
+}
+
+// resync is the only event of a stream that cannot begin where it should.
+func resync(err error) string {
+	e := apperr.From(err)
+	data, _ := jsonrpc.Marshal(e.Data)
+	return fmt.Sprintf("event: resync\ndata: %s\n\n", data)
+}
+
+// interestOf returns what a request for a stream asks for. The header Last-Event-ID, which a browser sends when it comes back to the same
+// URL, stands before the URL's since.
+func interestOf(r *http.Request) (of changelog.Interest, err error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return of, apperr.Wrap(apperr.InvalidParams, "The query cannot be read", err)
+	}
+	var issues []apperr.Issue
+	for name, values := range query {
+		switch {
+		case !slices.Contains(streamParams, name):
+			issues = append(issues, apperr.Issue{Path: name, Reason: "is unknown", Allowed: streamParams})
+		case len(values) > 1:
+			issues = append(issues, apperr.Issue{Path: name, Reason: "is there twice"})
+		}
+	}
+	name, since := "since", query.Get("since")
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		name, since = "Last-Event-ID", last
+	}
+	if since != "" || (name == "since" && query.Has(name)) {
+		n, err := strconv.ParseInt(since, 10, 64)
+		if err != nil || n < 0 {
+			issues = append(issues, apperr.Issue{Path: name, Reason: "must be a position: an integer, 0 or more"})
+		}
+		of.Since = &n
+	}
+	of.Epoch = query.Get("epoch")
+	if query.Has("entities") {
+		of.Entities = strings.Split(query.Get("entities"), ",")
+	}
+	if len(issues) > 0 {
+		return of, apperr.Invalid(issues...)
+	}
+	return of, nil
+}
+
+var streamParams = []string{"entities", "epoch", "since"}

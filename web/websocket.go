@@ -1,0 +1,293 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
+	"rowcall/modules/jsonrpc"
+	"rowcall/rpc"
+)
+
+// authenticateWithin is how long a WebSocket may take to authenticate whose handshake had no credential.
+const authenticateWithin = 10 * time.Second
+
+// The close codes of the wire contract; that of shutdown is RFC 6455's.
+const (
+	codeEnded           websocket.StatusCode = 4001
+	codeSlow            websocket.StatusCode = 4008
+	codeUnauthenticated websocket.StatusCode = 4010
+)
+
+const unauthenticated farewell = "not authenticated"
+
+var closeCodes = map[farewell]websocket.StatusCode{
+	shutdown: websocket.StatusGoingAway, logoff: codeEnded, expired: codeEnded, slow: codeSlow, unauthenticated: codeUnauthenticated,
+}
+
+func isUpgrade(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+}
+
+// socket is a WebSocket (RFC 6455). Its text frames are bodies as those of POST, which are run one after another and answered in their
+// order; between the answers come the changes that it has subscribed to.
+type socket struct {
+	*stream
+	conn *websocket.Conn
+
+	turn sync.Mutex // held while a body is run and answered
+
+	begun *changelog.Subscription // by the body that is being run
+	mu    sync.Mutex              // held to deliver
+	to    *subscriber             // who gets changes; nil for nobody
+}
+
+// subscriber is a subscription of a socket.
+type subscriber struct{ *socket }
+
+// websocket opens a WebSocket.
+func (s *Server) websocket(c *gin.Context) {
+	credential, err := credentialOf(c.Request)
+	if err != nil {
+		refuseAs(c, err)
+		return
+	}
+	w := &socket{stream: s.newStream(c, "websocket")}
+	opened := false
+	defer func() {
+		if !opened {
+			w.close()
+		}
+	}()
+	if credential != "" {
+		_, err = w.login(credential)
+	} else {
+		w.leave, err = s.Limits.Open(c.Request.Context())
+	}
+	if err != nil {
+		refuseAs(c, err)
+		return
+	}
+	observed(c).request.Actor = w.actor
+	// Pages of other origins may connect, but not with the cookie, which credentialOf has seen to.
+	w.conn, err = websocket.Accept(c.Writer, c.Request, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	if err != nil {
+		observed(c).err = err
+		return // it has been answered
+	}
+	w.conn.SetReadLimit(maxBody)
+	if opened = s.streams.run(w.stream, w.run); !opened {
+		_ = w.conn.CloseNow()
+	}
+}
+
+// run serves the connection until it is closed.
+func (w *socket) run() {
+	defer w.conn.CloseNow() //nolint:errcheck // whatever comes of it
+	w.connected(w.farewell)
+	if w.user() == nil {
+		late := time.AfterFunc(authenticateWithin, func() {
+			if w.user() == nil {
+				w.end(unauthenticated)
+			}
+		})
+		defer late.Stop()
+	}
+	w.keepAlive(w.ping)
+	for {
+		kind, body, err := w.conn.Read(w.ctx)
+		if err != nil {
+			return
+		}
+		if kind != websocket.MessageText {
+			_ = w.conn.Close(websocket.StatusUnsupportedData, "frames must be text")
+			return
+		}
+		if !w.serve(body) {
+			return
+		}
+	}
+}
+
+func (w *socket) user() *auth.Actor {
+	w.stream.mu.Lock()
+	defer w.stream.mu.Unlock()
+	return w.actor
+}
+
+// serve runs a body and answers it, as POST does; false if the connection is to be closed.
+func (w *socket) serve(body []byte) bool {
+	s := w.server
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	o := &observation{start: time.Now(), request: auth.Request{ID: uuid.NewString(), Address: w.request.Address, Now: time.Now}}
+	ctx, cancel := context.WithTimeout(rpc.WithConnection(auth.WithRequest(w.ctx, &o.request), w), requestTimeout)
+	defer cancel()
+	reply, err := w.answer(ctx, o, body)
+	status := http.StatusOK
+	switch {
+	case err != nil:
+		o.err, status = err, statusOf(err)
+		reply.Body = jsonrpc.ErrorBody(err, o.request.ID)
+	case reply.Err != nil:
+		o.err, status = reply.Err, http.StatusBadRequest
+	case reply.Body == nil:
+		status = http.StatusNoContent
+	}
+	o.calls = reply.Calls
+	s.logFrame(ctx, o, status)
+	if reply.Body != nil && w.send(reply.Body) != nil {
+		return false
+	}
+	if w.begun != nil {
+		w.begun.Start()
+		w.begun = nil
+	}
+	if status == http.StatusUnauthorized && w.user() != nil { // what the connection was opened by has ended
+		go w.end(logoff)
+	}
+	return true
+}
+
+// answer runs a body if its caller may.
+func (w *socket) answer(ctx context.Context, o *observation, body []byte) (jsonrpc.Reply, error) {
+	s := w.server
+	if !s.running.begin() {
+		return jsonrpc.Reply{}, errStopping
+	}
+	defer s.running.end()
+	if err := s.Limits.Knock(ctx); err != nil {
+		return jsonrpc.Reply{}, err
+	}
+	w.stream.mu.Lock()
+	credential := w.credential
+	w.stream.mu.Unlock()
+	if credential != "" {
+		actor, err := s.actorOf(ctx, credential)
+		if err != nil {
+			return jsonrpc.Reply{}, err
+		}
+		o.request.Actor = actor
+	}
+	return s.run(ctx, o.request.ID, body, s.Mux.Serve)
+}
+
+// send sends a text frame.
+func (w *socket) send(text []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stuckAt)
+	defer cancel()
+	start := time.Now()
+	err := w.conn.Write(ctx, websocket.MessageText, text)
+	if err == nil && time.Since(start) > slowAfter {
+		go w.end(slow)
+	}
+	return err
+}
+
+// Authenticate implements rpc.Connection.
+func (w *socket) Authenticate(ctx context.Context, token string) (time.Time, error) {
+	expiresAt, err := w.login(token)
+	if err != nil {
+		if apperr.From(err).Kind == apperr.Unauthenticated {
+			w.server.Limits.Refused(ctx)
+		}
+		return time.Time{}, err
+	}
+	auth.RequestFrom(ctx).Actor = w.user() // of the calls after it, too
+	return expiresAt, nil
+}
+
+// Subscribe implements rpc.Connection.
+func (w *socket) Subscribe(_ context.Context, of changelog.Interest) (int64, string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.to != nil {
+		return 0, "", apperr.New(apperr.InvalidRequest, "There is a subscription on this connection: unsubscribe first")
+	}
+	to := &subscriber{w}
+	sub, head, err := w.subscribe(of, to)
+	if err != nil {
+		return 0, "", err
+	}
+	w.to, w.begun = to, sub
+	return sub.Position(), head.Epoch, nil
+}
+
+// Unsubscribe implements rpc.Connection.
+func (w *socket) Unsubscribe() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.to, w.begun = nil, nil
+	return w.unsubscribe()
+}
+
+// Deliver implements changelog.Subscriber.
+func (to *subscriber) Deliver(changes []changelog.Change) error {
+	w := to.socket
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.to != to {
+		return nil // it has unsubscribed
+	}
+	b := buffers.Get().(*[]byte)
+	defer releaseBuffer(b)
+	for _, c := range changes {
+		*b = appendChange((*b)[:0], c)
+		if err := w.send(*b); err != nil {
+			_ = w.conn.CloseNow() // ends run
+			return err
+		}
+	}
+	w.delivered.Add(int64(len(changes)))
+	return nil
+}
+
+// End implements changelog.Subscriber. Who must start over can do it on the same connection.
+func (to *subscriber) End(why changelog.Ending) {
+	if why == changelog.Slow {
+		to.end(slow)
+		return
+	}
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	if to.to == to {
+		to.to = nil
+		_ = to.send([]byte(`{"jsonrpc":"2.0","method":"resync","params":{"reason":` + strconv.Quote(string(why)) + `}}`))
+	}
+}
+
+// farewell closes the connection with the code for the reason. A body that is being run at a shutdown is answered first.
+func (w *socket) farewell(why farewell) {
+	if why == shutdown {
+		w.turn.Lock()
+		defer w.turn.Unlock()
+	}
+	stop := time.AfterFunc(lastWords, func() { _ = w.conn.CloseNow() })
+	defer stop.Stop()
+	_ = w.conn.Close(closeCodes[why], string(why))
+}
+
+// ping finds out whether the client is still there. While a body is being run nothing is read, so nobody is asked.
+func (w *socket) ping() error {
+	if !w.turn.TryLock() {
+		return nil
+	}
+	w.turn.Unlock()
+	ctx, cancel := context.WithTimeout(w.ctx, stuckAt)
+	defer cancel()
+	err := w.conn.Ping(ctx)
+	if err != nil {
+		_ = w.conn.CloseNow() // ends run
+	}
+	return err
+}
