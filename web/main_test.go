@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/changelog"
+	"rowcall/rpc"
 	"rowcall/rpc/rpctest"
 	"rowcall/web"
 )
@@ -34,7 +36,21 @@ func start(t testing.TB) *server { return serve(t, rpctest.New(t)) }
 
 func serve(t testing.TB, api *rpctest.Server, change ...func(*web.Config)) *server {
 	t.Helper()
-	cfg := web.Config{Mux: api.Mux, Authn: api.Authn, Ready: api.DB.Ping, Log: zap.NewNop(), StopTimeout: 5 * time.Second}
+	hub := changelog.NewHub(changelog.HubConfig{
+		DB: api.DB.DB, Log: changelog.New(), Views: rpc.Views(), ListenURL: api.DB.PlatformURL, Revoked: api.Authn.Look, Logger: zap.NewNop(),
+	})
+	api.DB.OnCommit(hub.Wake)
+	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(t.Context()))
+	hubDone := make(chan struct{})
+	go func() {
+		defer close(hubDone)
+		hub.Run(hubCtx)
+	}()
+	t.Cleanup(func() {
+		stopHub()
+		<-hubDone
+	})
+	cfg := web.Config{Hub: hub, Mux: api.Mux, Authn: api.Authn, Ready: api.DB.Ping, Log: zap.NewNop(), StopTimeout: 5 * time.Second}
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -114,7 +114,8 @@ func (st *stream) expire(at time.Time) {
 	}
 }
 
-// changed is told when something about the actor may have changed. The stream ends, or goes on with other rights.
+// changed is told when something about the actor may have changed. The stream ends, or goes on: what
+// the actor has subscribed to only if their role is the same.
 func (st *stream) changed(actor *auth.Actor, expiresAt time.Time, err error) {
 	if err != nil {
 		st.end(logoff)
@@ -125,11 +126,8 @@ func (st *stream) changed(actor *auth.Actor, expiresAt time.Time, err error) {
 	was, sub := st.actor, st.sub
 	st.actor = actor
 	st.mu.Unlock()
-	if sub == nil || (was.Role == actor.Role && was.Scope == actor.Scope) {
-		return
-	}
-	if err := sub.Renew(st.as(actor)); err != nil {
-		st.end(logoff)
+	if sub != nil && was.Role != actor.Role {
+		sub.End(changelog.Epoch)
 	}
 }
 

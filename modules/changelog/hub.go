@@ -26,7 +26,7 @@ type HubConfig struct {
 
 	// Revoked, if not nil, is called when somebody's login may have ended or changed, and from time to time in case a node's word of
 	// it was lost.
-	Revoked func(context.Context)
+	Revoked func(context.Context) error
 
 	Logger *zap.Logger
 }

@@ -217,8 +217,8 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 	}
 	for _, f := range feeds {
 		for _, s := range f.subscriptions() {
-			if s.epoch != epoch {
-				s.end(Epoch)
+			if s.epoch != epochFor(epoch, s.role) {
+				s.End(Epoch)
 			}
 		}
 	}
@@ -230,7 +230,7 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 	for _, f := range feeds {
 		if back[f.tenant] {
 			for _, s := range f.subscriptions() {
-				s.end(Ahead)
+				s.End(Ahead)
 			}
 		}
 	}
@@ -245,7 +245,9 @@ func (h *Hub) watchLogins(ctx context.Context) {
 	ticks := time.NewTicker(pollEvery)
 	defer ticks.Stop()
 	for {
-		h.Revoked(ctx)
+		if err := h.Revoked(ctx); err != nil && ctx.Err() == nil {
+			h.Logger.Warn("it is not known whether logins have ended", zap.Error(err))
+		}
 		select {
 		case <-ticks.C:
 		case <-h.logins:

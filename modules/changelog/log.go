@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/modules/store"
 )
 
@@ -146,5 +147,7 @@ func (l *Log) currentEpoch(tx *store.Tx) (string, error) {
 		l.epoch, l.asked = epoch, now
 		l.mu.Unlock()
 	}
-	return epoch + "." + tx.Actor.Role.String(), nil
+	return epochFor(epoch, tx.Actor.Role), nil
 }
+
+func epochFor(epoch string, role auth.Role) string { return epoch + "." + role.String() }

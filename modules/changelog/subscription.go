@@ -20,7 +20,7 @@ type Subscriber interface {
 	// the subscriber may take for them; the others are not kept waiting. An error ends the subscription, without a call of End.
 	Deliver(changes []Change) error
 
-	// End is called once if the hub ends the subscription, as the last call.
+	// End is called once if the hub ends the subscription, as the last call but for a Deliver that is under way.
 	End(why Ending)
 }
 
@@ -39,7 +39,7 @@ const (
 	Slow   Ending = "slow"   // it fell too far behind the log's head
 	Pruned Ending = "pruned" // the entries after its position are gone
 	Ahead  Ending = "ahead"  // the log has not come to its position
-	Epoch  Ending = "epoch"  // the log has begun anew
+	Epoch  Ending = "epoch"  // the log has begun anew, or the subscriber's role is another
 	Failed Ending = "failed" // an entry cannot be shown
 )
 
@@ -67,24 +67,17 @@ type Subscription struct {
 	to       Subscriber
 	entities []string
 	epoch    string // of its positions
+	reader   Reader
+	role     auth.Role
 
 	// Of the goroutine that delivers.
 	cursor, prev int64
 	current      bool // whether it has been at the head
-	reader       Reader
-	role         auth.Role
 
 	position atomic.Int64 // up to which everything has been delivered
 
 	mu    sync.Mutex
 	state state
-	next  *sight // what it sees from now on, if that has changed
-}
-
-// sight is what a subscriber sees.
-type sight struct {
-	reader Reader
-	role   auth.Role
 }
 
 type state int8
@@ -161,23 +154,6 @@ func (s *Subscription) Start() {
 // Position returns the position up to which the subscriber has been given everything that it sees.
 func (s *Subscription) Position() int64 { return s.position.Load() }
 
-// Renew makes the subscription go on as the actor of the context's request, whose rights have changed. The context and its request are as
-// those of Subscribe.
-func (s *Subscription) Renew(ctx context.Context) error {
-	tx, err := s.hub.DB.Session(ctx)
-	if err != nil {
-		return err
-	}
-	reader, err := s.hub.Views.NewReader(tx)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next = &sight{reader, tx.Actor.Role}
-	return nil
-}
-
 // Close ends the subscription. A delivery may still be under way; there is none after it.
 func (s *Subscription) Close() {
 	s.mu.Lock()
@@ -186,8 +162,8 @@ func (s *Subscription) Close() {
 	s.hub.leave(s)
 }
 
-// end ends the subscription for the hub.
-func (s *Subscription) end(why Ending) {
+// End ends the subscription as the hub does, and tells the subscriber, unless it has ended.
+func (s *Subscription) End(why Ending) {
 	s.mu.Lock()
 	ended := s.state == closed
 	s.state = closed
@@ -239,12 +215,12 @@ func (s *Subscription) run() {
 		case errors.Is(err, errUndelivered):
 			s.Close()
 		case errors.Is(err, errBehind):
-			s.end(Slow)
+			s.End(Slow)
 		case errors.Is(err, errPruned):
-			s.end(Pruned)
+			s.End(Pruned)
 		case errors.Is(err, errUnshowable):
 			s.hub.Logger.Error("an entry of the change log cannot be shown", zap.Error(err))
-			s.end(Failed)
+			s.End(Failed)
 		case s.hub.ctx.Err() == nil:
 			s.hub.Logger.Warn("the change log could not be read", zap.Error(err))
 			time.AfterFunc(retryAfter, s.kick)
@@ -270,7 +246,7 @@ func (s *Subscription) deliver() error {
 		*batch = (*batch)[:0]
 		batches.Put(batch)
 	}()
-	for {
+	for !s.isClosed() {
 		items, behind, err := s.feed.next(s.cursor)
 		switch {
 		case err != nil:
@@ -285,15 +261,13 @@ func (s *Subscription) deliver() error {
 			return err
 		}
 	}
+	return nil
 }
 
 // give delivers what the subscriber sees of the entries.
 func (s *Subscription) give(items []*item, batch *[]Change) error {
 	size, prev := 0, s.prev
 	for n, i := range items {
-		if !s.refresh() {
-			return nil
-		}
 		sight, err := s.reader.Sees(&i.Entry) // also of entities that are not wanted: it may learn from them
 		if err != nil {
 			return err
@@ -323,12 +297,8 @@ func (s *Subscription) give(items []*item, batch *[]Change) error {
 	return nil
 }
 
-// refresh takes over what the subscriber sees from now on; false if the subscription is closed.
-func (s *Subscription) refresh() bool {
+func (s *Subscription) isClosed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next != nil {
-		s.reader, s.role, s.next = s.next.reader, s.next.role, nil
-	}
-	return s.state != closed
+	return s.state == closed
 }

@@ -92,6 +92,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     u jsonb := coalesce(new_user, old_user);
     was text := coalesce(current_setting('app.tenant_id', true), '');
+    now_at bigint;
 BEGIN
     PERFORM set_config('app.tenant_id', tenant::text, true); -- the fence holds here, too
     WITH h AS (
@@ -101,8 +102,9 @@ BEGIN
     INSERT INTO change (tenant_id, position, at, actor, method, entity, row_id, op, version, before, data)
     SELECT tenant, h.head, now(), actor, coalesce(current_setting('app.method', true), ''), 'user', u ->> 'id', op,
            (u ->> 'version')::bigint + (op = 'delete')::int, old_user, new_user
-    FROM h;
+    FROM h RETURNING position INTO now_at;
     PERFORM set_config('app.tenant_id', was, true);
+    PERFORM pg_notify('rowcall_change', '- ' || tenant || ':' || now_at); -- no server has made this change, so none wakes its subscribers
 END
 $$;
 CREATE FUNCTION log_membership() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$

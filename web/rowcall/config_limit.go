@@ -43,6 +43,16 @@ var limitSettings = []setting{
 		},
 	},
 	{
+		name: "ROWCALL_USER_STREAMS", fallback: "100", byMode: map[mode]string{modeDev: off},
+		help: "streams (SSE and WebSocket) of one user in a tenant that are open at once on a node, 1 to 1000000, or off; also of an address as long as its WebSockets have not authenticated",
+		set:  func(c *config, s string) error { return setStreams(&c.Limits.Streams.User, s) },
+	},
+	{
+		name: "ROWCALL_TENANT_STREAMS", fallback: "10000", byMode: map[mode]string{modeDev: off},
+		help: "the same for all streams of one tenant",
+		set:  func(c *config, s string) error { return setStreams(&c.Limits.Streams.Tenant, s) },
+	},
+	{
 		name: "ROWCALL_STATEMENT_TIMEOUT", fallback: "8s",
 		help: "longest time for one statement in the database, migrations excepted, 100ms to 1h, or off; less than ROWCALL_CALL_TIMEOUT, after which the call's connection is closed too",
 		set: func(c *config, s string) error {
@@ -83,6 +93,13 @@ func setConcurrency(c *config, text string) error {
 		text = strconv.Itoa(max(1, c.DBConns*4/5))
 	}
 	return orOff(setInt(&c.Limits.Concurrency, text, 1, 1000))
+}
+
+func setStreams(field *int, text string) error {
+	if isOff(text) {
+		return nil
+	}
+	return orOff(setInt(field, text, 1, 1_000_000))
 }
 
 func orOff(err error) error {

@@ -25,6 +25,7 @@ type database struct {
 	cluster *pgdev.Cluster
 	version int64
 	observe observer
+	listen  string // URL of the login that listens to other nodes
 }
 
 // observer is store.Config's Observe.
@@ -77,6 +78,7 @@ func (d *database) open(ctx context.Context, cfg config, ownerURL string, passwo
 			return err
 		}
 	}
+	d.listen = platformURL
 	d.DB, err = store.Open(ctx, store.Config{
 		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, CursorKey: cfg.TokenKey.Derive("cursors of lists"),
 		StatementTimeout: cfg.StatementTimeout, Observe: d.observe,

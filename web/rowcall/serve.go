@@ -13,6 +13,7 @@ import (
 
 	"rowcall/model"
 	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/rpc"
@@ -56,9 +57,14 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	})
 	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn})
 	limits := limit.New(cfg.Limits)
-	watch.Register(telemetry.Database(d.DB), limits)
+	hub := changelog.NewHub(changelog.HubConfig{
+		DB: d.DB, Log: changelog.New(), Views: rpc.Views(), ListenURL: d.listen, Revoked: authn.Look, Logger: log,
+	})
+	d.OnCommit(hub.Wake)
+	defer start(ctx, hub.Run)()
+	watch.Register(telemetry.Database(d.DB), telemetry.Hub(hub), limits)
 	server, err := web.New(web.Config{
-		Mux: mux, Authn: authn, Limits: limits, Ready: d.ready, Log: log, Telemetry: watch, ServerTiming: m == modeDev,
+		Mux: mux, Authn: authn, Limits: limits, Hub: hub, Ready: d.ready, Log: log, Telemetry: watch, ServerTiming: m == modeDev,
 		TrustedProxies: cfg.TrustedProxies, StopTimeout: cfg.StopTimeout,
 	})
 	if err != nil {
@@ -85,6 +91,20 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	err = server.Serve(ctx, l)
 	log.Info("stopped")
 	return err
+}
+
+// start runs a part of the server until stop is called, which is after the calls and streams that need it are done.
+func start(ctx context.Context, run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // serveAdmin serves the admin listener until stop is called, which is after the calls are done: they are watched to the end.

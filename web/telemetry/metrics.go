@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/store"
 )
@@ -146,4 +147,39 @@ func (d database) Collect(into chan<- prometheus.Metric) {
 	gauge(sqlTexts, texts.Size)
 	counter(sqlHits, float64(texts.Hits))
 	counter(sqlMisses, float64(texts.Misses))
+}
+
+// Hub returns the metrics of a node's subscriptions to the change log.
+func Hub(h *changelog.Hub) prometheus.Collector { return hub{h} }
+
+type hub struct{ *changelog.Hub }
+
+var (
+	liveOpen       = describe("rowcall_live_subscriptions", "Subscriptions to the change log that are open.")
+	liveDelivered  = describe("rowcall_live_delivered_total", "Entries of the change log that were delivered, to all subscribers together.")
+	liveEnded      = describe("rowcall_live_ended_total", "Subscriptions that the server ended: slow, or resync.", "reason")
+	liveReads      = describe("rowcall_live_reads_total", "Readings of the change log: of what is new, or for subscribers who were far behind.", "kind")
+	liveSent       = describe("rowcall_live_notifications_sent_total", "Notifications that were sent to other nodes.")
+	liveHeard      = describe("rowcall_live_notifications_heard_total", "Notifications that were heard from other nodes.")
+	liveReconnects = describe("rowcall_live_reconnects_total", "Times that the connection that listens to other nodes was made anew.")
+)
+
+// Describe implements prometheus.Collector.
+func (h hub) Describe(descs chan<- *prometheus.Desc) { prometheus.DescribeByCollect(h, descs) }
+
+// Collect implements prometheus.Collector.
+func (h hub) Collect(into chan<- prometheus.Metric) {
+	s := h.Stats()
+	into <- prometheus.MustNewConstMetric(liveOpen, prometheus.GaugeValue, float64(s.Open))
+	counter := func(desc *prometheus.Desc, value int64, labels ...string) {
+		into <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), labels...)
+	}
+	counter(liveDelivered, s.Delivered)
+	counter(liveEnded, s.Slow, "slow")
+	counter(liveEnded, s.Resyncs, "resync")
+	counter(liveReads, s.Reads, "new")
+	counter(liveReads, s.Replays, "replay")
+	counter(liveSent, s.Sent)
+	counter(liveHeard, s.Heard)
+	counter(liveReconnects, s.Reconnects)
 }

@@ -1,0 +1,457 @@
+package web_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/store"
+	"rowcall/modules/store/storetest"
+	"rowcall/rpc/rpctest"
+)
+
+// event is a server-sent event.
+type event struct{ name, id, data string }
+
+// events reads a stream of them.
+type events struct {
+	t     testing.TB
+	lines *bufio.Reader
+	body  io.Closer
+}
+
+// entry is the params of a change.
+type entry struct {
+	Position int64          `json:"position"`
+	Prev     int64          `json:"prev"`
+	At       time.Time      `json:"at"`
+	Actor    int64          `json:"actor"`
+	Method   string         `json:"method"`
+	Entity   string         `json:"entity"`
+	ID       jsontext.Value `json:"id"`
+	Op       string         `json:"op"`
+	Version  int64          `json:"version"`
+	Data     map[string]any `json:"data"`
+}
+
+// follow opens a stream.
+func (s *server) follow(query string, headers ...string) *events {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+"/api/rpc"+query, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = resp.Body.Close() })
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("X-Request-Id") == "" {
+		text, _ := io.ReadAll(resp.Body)
+		s.t.Fatalf("%d %v %s", resp.StatusCode, resp.Header, text)
+	}
+	return &events{s.t, bufio.NewReader(resp.Body), resp.Body}
+}
+
+// next returns the next event; ok is false when the stream has ended.
+func (e *events) next() (ev event, ok bool) {
+	for {
+		line, err := e.lines.ReadString('\n')
+		if err != nil {
+			return event{}, false
+		}
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
+		switch name {
+		case "":
+			return ev, true
+		case "event":
+			ev.name = value
+		case "id":
+			ev.id = value
+		case "data":
+			ev.data = value
+		default:
+			e.t.Fatalf("a line %q", line)
+		}
+	}
+}
+
+// want returns the data of the next event, which must have the name.
+func (e *events) want(name string) string {
+	e.t.Helper()
+	ev, ok := e.next()
+	if !ok || ev.name != name {
+		e.t.Fatalf("%v %+v, want %s", ok, ev, name)
+	}
+	return ev.data
+}
+
+// change returns the entry of the next event, which must be a change.
+func (e *events) change() entry {
+	e.t.Helper()
+	ev, ok := e.next()
+	if !ok || ev.name != "change" {
+		e.t.Fatalf("%v %+v, want a change", ok, ev)
+	}
+	c := changeOf(e.t, ev.data)
+	if ev.id != fmt.Sprint(c.Position) {
+		e.t.Fatalf("the id is %s of %+v", ev.id, c)
+	}
+	return c
+}
+
+// ended fails the test unless nothing follows.
+func (e *events) ended() {
+	e.t.Helper()
+	if ev, ok := e.next(); ok {
+		e.t.Fatalf("%+v after the end", ev)
+	}
+}
+
+func changeOf(t testing.TB, notification string) entry {
+	t.Helper()
+	var n struct {
+		JSONRPC string `json:"jsonrpc"`
+		Method  string `json:"method"`
+		Params  entry  `json:"params"`
+	}
+	if err := json.Unmarshal([]byte(notification), &n, json.RejectUnknownMembers(true)); err != nil || n.Method != "change" || n.JSONRPC != "2.0" {
+		t.Fatalf("%s (%v)", notification, err)
+	}
+	return n.Params
+}
+
+type hello struct {
+	Position   int64     `json:"position"`
+	ServerTime time.Time `json:"server_time"`
+	Epoch      string    `json:"epoch"`
+}
+
+func (e *events) hello() hello {
+	e.t.Helper()
+	var h hello
+	if err := json.Unmarshal([]byte(e.want("hello")), &h, json.RejectUnknownMembers(true)); err != nil {
+		e.t.Fatal(err)
+	}
+	return h
+}
+
+// call calls a method that must succeed.
+func (s *server) call(token, method, params string) {
+	s.t.Helper()
+	a := s.post("/api/rpc", `{"id":1,"method":"`+method+`","params":`+params+`}`, bearer(token)...)
+	if a.status != http.StatusOK || a.kind() != "" {
+		s.t.Fatalf("%s: %d %s", method, a.status, a.body)
+	}
+}
+
+// create creates a project, whose id it returns.
+func (s *server) create(token, name string) int64 {
+	s.t.Helper()
+	a := s.post("/api/rpc", fmt.Sprintf(`{"id":1,"method":"create_project","params":{"data":{"name":%q}}}`, name), bearer(token)...)
+	return result[struct {
+		Data struct {
+			ID int64 `json:"id"`
+		} `json:"data"`
+	}](s.t, a).Data.ID
+}
+
+// twoNodes returns two servers on one database, each with connections of its own.
+func twoNodes(t testing.TB) (a, b *server) {
+	t.Helper()
+	first := rpctest.New(t)
+	db, err := store.Open(t.Context(), store.Config{TenantURL: first.DB.TenantURL, PlatformURL: first.DB.PlatformURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	own := *first.DB
+	own.DB = db
+	return serve(t, first), serve(t, rpctest.Over(t, &storetest.Database{DB: db, OwnerURL: own.OwnerURL, TenantURL: own.TenantURL, PlatformURL: own.PlatformURL}))
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	token := s.login("demo1").Token
+	live := s.follow("", bearer(token)...)
+	begin := live.hello()
+	if begin.Epoch == "" || time.Since(begin.ServerTime).Abs() > time.Minute {
+		t.Errorf("%+v", begin)
+	}
+	id := s.create(token, "one")
+	s.call(token, "create_task", fmt.Sprintf(`{"data":{"project_id":%d,"title":"a"}}`, id))
+	s.call(token, "update_project", fmt.Sprintf(`{"id":%d,"data":{"name":"two"}}`, id))
+	var seen []entry
+	for range 3 {
+		seen = append(seen, live.change())
+	}
+	one := seen[0]
+	if one.Position != begin.Position+1 || one.Prev != begin.Position || one.Entity != "project" || one.Op != "create" || one.Method != "create_project" ||
+		one.Version != 1 || one.Data["name"] != "one" || one.Actor == 0 || string(one.ID) != fmt.Sprint(id) {
+		t.Errorf("%+v", one)
+	}
+	if seen[1].Entity != "task" || seen[1].Prev != one.Position || seen[2].Op != "update" || seen[2].Version != 2 || seen[2].Prev != seen[1].Position {
+		t.Errorf("%+v", seen)
+	}
+
+	only := s.follow(fmt.Sprintf("?since=%d&entities=project&epoch=%s", begin.Position, begin.Epoch), bearer(token)...)
+	if h := only.hello(); h.Position != seen[2].Position {
+		t.Errorf("the head is %d, want %d", h.Position, seen[2].Position)
+	}
+	for _, want := range []struct{ position, prev int64 }{{one.Position, begin.Position}, {seen[2].Position, one.Position}} {
+		if c := only.change(); c.Position != want.position || c.Prev != want.prev {
+			t.Errorf("%+v, want %v", c, want)
+		}
+	}
+
+	again := s.follow("?since=0", append(bearer(token), "Last-Event-ID", fmt.Sprint(seen[1].Position))...)
+	again.hello()
+	if c := again.change(); c.Position != seen[2].Position || c.Prev != seen[1].Position {
+		t.Errorf("after the last event's id: %+v", c)
+	}
+
+	for query, reason := range map[string]string{
+		fmt.Sprintf("?since=%d", seen[2].Position+1): "ahead",
+		"?epoch=another": "epoch",
+	} {
+		r := s.follow(query, bearer(token)...)
+		if data := r.want("resync"); !strings.Contains(data, `"reason":"`+reason+`"`) || !strings.Contains(data, `"head":`) {
+			t.Errorf("%s: %s", query, data)
+		}
+		r.ended()
+	}
+}
+
+func TestStreamsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	token := s.login("demo1").Token
+	sse := []string{"Accept", "text/event-stream"}
+	for name, c := range map[string]struct {
+		query   string
+		headers []string
+		status  int
+		kind    apperr.Kind
+	}{
+		"anonymous":        {"", sse, 401, apperr.Unauthenticated},
+		"a bad token":      {"", append(bearer("x"), sse...), 401, apperr.Unauthenticated},
+		"another site":     {"", append([]string{"Cookie", "auth-token=" + token, "Sec-Fetch-Site", "cross-site"}, sse...), 403, apperr.Forbidden},
+		"no integer":       {"?since=x", append(bearer(token), sse...), 400, apperr.InvalidParams},
+		"no position":      {"?since=-1", append(bearer(token), sse...), 400, apperr.InvalidParams},
+		"empty":            {"?since=", append(bearer(token), sse...), 400, apperr.InvalidParams},
+		"a bad last id":    {"", append(bearer(token), append(sse, "Last-Event-ID", "x")...), 400, apperr.InvalidParams},
+		"an unknown param": {"?form=1", append(bearer(token), sse...), 400, apperr.InvalidParams},
+		"unknown entities": {"?entities=task,session", append(bearer(token), sse...), 400, apperr.InvalidParams},
+		"no stream":        {"", bearer(token), 405, apperr.InvalidRequest},
+		"any type":         {"", append(bearer(token), "Accept", "*/*"), 405, apperr.InvalidRequest},
+	} {
+		if a := s.send(http.MethodGet, "/api/rpc"+c.query, "", c.headers...); a.status != c.status || a.kind() != c.kind {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+}
+
+func TestNodesServeEachOthersSubscribers(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t)
+	token := a.login("demo1").Token
+	onA, onB := a.follow("", bearer(token)...), b.follow("", bearer(token)...)
+	onA.hello()
+	onB.hello()
+	for i := range 10 {
+		writer := []*server{a, b}[i%2]
+		name := fmt.Sprint("project ", i)
+		writer.create(token, name)
+		for _, reader := range []*events{onA, onB} {
+			if c := reader.change(); c.Data["name"] != name {
+				t.Errorf("%+v, want %s", c, name)
+			}
+		}
+	}
+}
+
+// Writers on two nodes, and subscribers that come at any time, from any position: each gets every entry once, in order, with the position
+// of the one before it.
+func TestReplayAndThenLive(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t)
+	nodes := []*server{a, b}
+	token := a.login("demo1").Token
+	begin := a.follow("", bearer(token)...).hello()
+	const writers, each = 4, 60
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				nodes[w%2].create(token, fmt.Sprintf("project %d of %d", i, w))
+			}
+		})
+	}
+	end := begin.Position + writers*each
+	for r := range 8 {
+		wg.Go(func() {
+			time.Sleep(time.Duration(rand.IntN(200)) * time.Millisecond) // some come later than others
+			node := nodes[r%2]
+			at := begin.Position
+			for at < end {
+				live := node.follow(fmt.Sprintf("?since=%d", at), bearer(token)...)
+				live.hello()
+				for range 20 + rand.IntN(60) { // and goes away, and comes back
+					if at == end {
+						break
+					}
+					c := live.change()
+					if c.Position != at+1 || c.Prev != at {
+						t.Errorf("%d after %d comes after %d", c.Position, c.Prev, at)
+						return
+					}
+					at = c.Position
+				}
+				_ = live.body.Close()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestStreamsEndWithTheirLogin(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t)
+	admin := a.login("admin").Token
+	user := a.login("demo1")
+	follow := func(headers ...string) []*events {
+		t.Helper()
+		both := []*events{a.follow("", headers...), b.follow("", headers...)}
+		for _, e := range both {
+			e.hello()
+		}
+		return both
+	}
+	goodbye := func(what string, both []*events) {
+		t.Helper()
+		for _, e := range both {
+			ev, ok := e.next()
+			for ok && ev.name == "change" { // of what ends them
+				ev, ok = e.next()
+			}
+			if ev.name != "bye" || ev.data != `{"reason":"logoff"}` {
+				t.Errorf("%s: %+v", what, ev)
+			}
+			e.ended()
+		}
+	}
+	streams := follow(bearer(user.Token)...)
+	other := follow(bearer(a.login("demo1").Token)...)
+	a.post("/api/logoff", `{"logoff":true}`, bearer(user.Token)...)
+	goodbye("logoff", streams)
+
+	key := result[struct {
+		Data struct {
+			ID  int64  `json:"id"`
+			Key string `json:"key"`
+		} `json:"data"`
+	}](t, a.post("/api/rpc", `{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"]}}}`, bearer(a.login("demo1").Token)...)).Data
+	streams = follow("X-Api-Key", key.Key)
+	a.call(admin, "delete_api_key", fmt.Sprintf(`{"id":%d}`, key.ID))
+	goodbye("a key that is deleted", streams)
+
+	for _, e := range other { // what happened to the other logins did not end them
+		for e.change().Entity != "api_key" {
+		}
+	}
+	a.call(admin, "suspend_user", fmt.Sprintf(`{"id":%d}`, user.User.ID))
+	goodbye("suspension", other)
+	streams = follow(bearer(admin)...)
+	a.DB.Exec(t, `UPDATE tenant SET suspended_at = now() WHERE slug = 'demo'`)
+	goodbye("the tenant's suspension", streams)
+}
+
+// Who gets another role sees other fields of rows that have not changed: they start over.
+func TestStreamsOfAnotherRole(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	user := s.login("demo1")
+	live := s.follow("?entities=user", bearer(user.Token)...)
+	live.hello()
+	s.DB.Exec(t, `UPDATE account SET name = 'Somebody' WHERE username = 'demo2'`)
+	if c := live.change(); c.Data["name"] != "Somebody" || c.Data["suspended"] != nil {
+		t.Errorf("a member sees %v", c.Data)
+	}
+	s.DB.Exec(t, `UPDATE membership SET role = 'admin', version = version + 1 WHERE user_id = $1`, user.User.ID)
+	for {
+		ev, ok := live.next()
+		if ok && ev.name == "change" && changeOf(t, ev.data).Data["suspended"] == nil {
+			continue // their own membership's change may come before
+		}
+		if ev.name != "resync" || ev.data != `{"reason":"epoch"}` {
+			t.Errorf("%+v", ev)
+		}
+		break
+	}
+	live.ended()
+	live = s.follow("?entities=user", bearer(user.Token)...)
+	live.hello()
+	s.DB.Exec(t, `UPDATE account SET name = 'Nobody' WHERE username = 'demo2'`)
+	if c := live.change(); c.Data["suspended"] != false {
+		t.Errorf("an admin sees %v", c.Data)
+	}
+}
+
+func TestStreamsEndWithTheServer(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	live := s.follow("", bearer(s.login("demo1").Token)...)
+	live.hello()
+	s.stop()
+	if data := live.want("bye"); data != `{"reason":"shutdown"}` {
+		t.Error(data)
+	}
+	live.ended()
+}
+
+// A change of another node of which nobody tells comes with the poll.
+func TestLostNotifications(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	live := s.follow("", bearer(s.login("demo1").Token)...)
+	live.hello()
+	other, err := store.Open(t.Context(), store.Config{TenantURL: s.DB.TenantURL, PlatformURL: s.DB.PlatformURL}) // it has no hub
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close() //nolint:errcheck // of a test
+	quiet := rpctest.Over(t, &storetest.Database{DB: other, OwnerURL: s.DB.OwnerURL, TenantURL: s.DB.TenantURL, PlatformURL: s.DB.PlatformURL})
+	writer := quiet.As(t, "demo1")
+	for i := range 3 {
+		if i == 1 { // the connection that listens is cut
+			s.DB.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`)
+		}
+		start := time.Now()
+		rpctest.Call[rpctest.Row](writer, "create_project", map[string]any{"data": map[string]any{"name": fmt.Sprint("project ", i)}})
+		if c := live.change(); c.Data["name"] != fmt.Sprint("project ", i) {
+			t.Errorf("%+v", c)
+		}
+		if took := time.Since(start); took > 3*time.Second { // it is about one, on a machine that has nothing else to do
+			t.Errorf("it took %v", took)
+		}
+	}
+}
