@@ -44,19 +44,26 @@ func liveMethods(m *jsonrpc.Mux) {
 		summary:     "Log in on a WebSocket whose handshake had no credential, or go on with a newer token",
 		description: onlyThere + " A newer token must be of the same user and tenant.",
 		errors:      []apperr.Kind{apperr.InvalidRequest, apperr.Unauthenticated, apperr.Forbidden},
+		example: &example{
+			object{value("token", "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.…")},
+			dataOf(object{value("authenticated", true), value("expires_at", "2026-03-02T09:15:00.000000Z")}),
+		},
 	}))
 	jsonrpc.Handle(m, "subscribe", subscribe, described(doc{
 		tag:     "live",
 		summary: "Get the tenant's changes as notifications",
 		description: onlyThere + " After the answer, every change after `since` (default: the head) comes as a notification of the method `change`, " +
 			"with the entry as its params. The notification `resync`, with a `reason`, ends the subscription: then start over with `sync_bootstrap`.",
-		errors: []apperr.Kind{apperr.InvalidRequest, apperr.Forbidden, apperr.ResyncRequired},
+		params:  followed.syncParams(),
+		errors:  append([]apperr.Kind{apperr.InvalidRequest}, syncErrors...),
+		example: &example{object{value("since", 42)}, dataOf(object{value("position", 42), value("epoch", exampleEpoch)})},
 	}))
 	jsonrpc.Handle(m, "unsubscribe", unsubscribe, described(doc{
 		tag:         "live",
 		summary:     "Get no more changes",
 		description: onlyThere,
 		errors:      []apperr.Kind{apperr.InvalidRequest},
+		example:     &example{nil, dataOf(object{value("unsubscribed", true)})},
 	}))
 }
 

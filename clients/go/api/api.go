@@ -26,6 +26,9 @@ var (
 	// and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the least
 	// and the most are values of the field or null. `more` tells whether there are more groups than the limit.
 	AggregateUsers = rpcclient.Method[AggregateUsersParams, AggregateUsersResult]{Name: "aggregate_users", Reads: true}
+	// Authenticate: log in on a WebSocket whose handshake had no credential, or go on with a newer token. On a
+	// WebSocket only, at `GET /api/rpc`. A newer token must be of the same user and tenant.
+	Authenticate = rpcclient.Method[AuthenticateParams, rpcclient.Data[AuthenticateData]]{Name: "authenticate"}
 	// ChangePassword: change one's own password. It ends all sessions of the user, in every tenant.
 	ChangePassword = rpcclient.Method[ChangePasswordParams, rpcclient.Data[ChangePasswordData]]{Name: "change_password"}
 	// CountProjects: count the projects that the filters choose
@@ -84,6 +87,11 @@ var (
 	// RPCDiscover: describe all methods. The result is this document, by the [OpenRPC
 	// specification](https://spec.open-rpc.org).
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
+	// Subscribe: get the tenant's changes as notifications. On a WebSocket only, at `GET /api/rpc`. After the
+	// answer, every change after `since` (default: the head) comes as a notification of the method `change`, with
+	// the entry as its params. The notification `resync`, with a `reason`, ends the subscription: then start over
+	// with `sync_bootstrap`.
+	Subscribe = rpcclient.Method[SubscribeParams, rpcclient.Data[SubscribeData]]{Name: "subscribe"}
 	// SuspendUser: suspend a user and end their sessions in the tenant, as an admin
 	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Data[User]]{Name: "suspend_user"}
 	// SyncBootstrap: copy all rows. Those that the caller may see, page by page: the next one is at `next_cursor`,
@@ -100,6 +108,8 @@ var (
 	// SyncHead: tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
 	// that of the last one that was pruned.
 	SyncHead = rpcclient.Method[SyncHeadParams, rpcclient.Data[SyncHeadData]]{Name: "sync_head", Reads: true}
+	// Unsubscribe: get no more changes. On a WebSocket only, at `GET /api/rpc`.
+	Unsubscribe = rpcclient.Method[rpcclient.None, rpcclient.Data[UnsubscribeData]]{Name: "unsubscribe"}
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
@@ -172,6 +182,17 @@ type AggregateUsersParams struct {
 type AggregateUsersResult struct {
 	Data []map[string]jsontext.Value `json:"data"`
 	More bool                        `json:"more"`
+}
+
+// AuthenticateParams are the params of authenticate.
+type AuthenticateParams struct {
+	Token string `json:"token"`
+}
+
+// AuthenticateData is a part of what it is named after.
+type AuthenticateData struct {
+	Authenticated bool       `json:"authenticated"`
+	ExpiresAt     *time.Time `json:"expires_at"`
 }
 
 // ChangePasswordParams are the params of change_password.
@@ -342,6 +363,21 @@ type ResumeUserParams struct {
 	ID int64 `json:"id"`
 }
 
+// SubscribeParams are the params of subscribe.
+type SubscribeParams struct {
+	Since rpcclient.Opt[int64] `json:"since,omitzero"`
+	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
+	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
+	// Those to follow; all, if it is left out.
+	Entities []string `json:"entities,omitzero"`
+}
+
+// SubscribeData is a part of what it is named after.
+type SubscribeData struct {
+	Position int64  `json:"position"`
+	Epoch    string `json:"epoch"`
+}
+
 // SuspendUserParams are the params of suspend_user.
 type SuspendUserParams struct {
 	ID int64 `json:"id"`
@@ -395,6 +431,11 @@ type SyncHeadData struct {
 	Position int64  `json:"position"`
 	Tail     int64  `json:"tail"`
 	Epoch    string `json:"epoch"`
+}
+
+// UnsubscribeData is a part of what it is named after.
+type UnsubscribeData struct {
+	Unsubscribed bool `json:"unsubscribed"`
 }
 
 // UpdateProjectParams are the params of update_project.

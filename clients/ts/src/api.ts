@@ -67,6 +67,14 @@ export interface Methods {
     };
     result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
   };
+  /**
+   * Log in on a WebSocket whose handshake had no credential, or go on with a newer token. On a WebSocket
+   * only, at `GET /api/rpc`. A newer token must be of the same user and tenant.
+   */
+  authenticate: {
+    params: { token: string };
+    result: { data: { authenticated: boolean; expires_at: string | null } };
+  };
   /** Change one's own password. It ends all sessions of the user, in every tenant. */
   change_password: {
     params: { pwd: string; new_pwd: string };
@@ -229,6 +237,22 @@ export interface Methods {
     params: Record<string, never>;
     result: unknown;
   };
+  /**
+   * Get the tenant's changes as notifications. On a WebSocket only, at `GET /api/rpc`. After the answer,
+   * every change after `since` (default: the head) comes as a notification of the method `change`, with
+   * the entry as its params. The notification `resync`, with a `reason`, ends the subscription: then
+   * start over with `sync_bootstrap`.
+   */
+  subscribe: {
+    params: {
+      since?: number | null;
+      /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
+      epoch?: string | null;
+      /** Those to follow; all, if it is left out. */
+      entities?: ("api_key" | "project" | "task" | "user")[] | null;
+    };
+    result: { data: { position: number; epoch: string } };
+  };
   /** Suspend a user and end their sessions in the tenant, as an admin */
   suspend_user: {
     params: { id: number };
@@ -280,6 +304,11 @@ export interface Methods {
       epoch?: string | null;
     };
     result: { data: { position: number; tail: number; epoch: string } };
+  };
+  /** Get no more changes. On a WebSocket only, at `GET /api/rpc`. */
+  unsubscribe: {
+    params: Record<string, never>;
+    result: { data: { unsubscribed: boolean } };
   };
   /**
    * Update the project with an id. Fields that are left out stay as they are, and null in a field that
@@ -340,6 +369,7 @@ const access: Record<keyof Methods, "read" | "write"> = {
   aggregate_projects: "read",
   aggregate_tasks: "read",
   aggregate_users: "read",
+  authenticate: "write",
   change_password: "write",
   count_projects: "read",
   count_tasks: "read",
@@ -363,10 +393,12 @@ const access: Record<keyof Methods, "read" | "write"> = {
   list_users: "read",
   resume_user: "write",
   "rpc.discover": "read",
+  subscribe: "write",
   suspend_user: "write",
   sync_bootstrap: "read",
   sync_delta: "read",
   sync_head: "read",
+  unsubscribe: "write",
   update_project: "write",
   update_projects: "write",
   update_task: "write",
