@@ -19,11 +19,15 @@ import (
 // Times of a stream.
 const (
 	pingEvery = 15 * time.Second
-	slowAfter = 10 * time.Second // a write that takes as long is the last
-	stuckAt   = 30 * time.Second // a write that takes as long is cut off
-	lastWords = time.Second      // how long the reason of the end may take
+	lastWords = time.Second // how long the reason of the end may take
 
 	sendBuffer = 128 << 10 // of a socket: what somebody who does not read costs
+)
+
+// How long a write may take: variables for the tests.
+var (
+	slowAfter = 10 * time.Second // after a write that takes as long the stream ends, with the reason
+	stuckAt   = 30 * time.Second // a write that takes as long is cut off
 )
 
 // farewell is why the server ends a stream.

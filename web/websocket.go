@@ -20,7 +20,7 @@ import (
 )
 
 // authenticateWithin is how long a WebSocket may take to authenticate whose handshake had no credential.
-const authenticateWithin = 10 * time.Second
+var authenticateWithin = 10 * time.Second
 
 // The close codes of the wire contract; that of shutdown is RFC 6455's.
 const (
