@@ -42,8 +42,10 @@ func accepts(r *http.Request, mediaType string) bool {
 type sse struct {
 	*stream
 	conn net.Conn
+	all  *changelog.Subscription // nil: there is nothing to follow from where the client is
 
 	ending atomic.Bool
+	stuck  bool       // whether a ping has met a write that was under way
 	mu     sync.Mutex // held to write
 }
 
@@ -73,12 +75,12 @@ func (s *Server) events(c *gin.Context) {
 		refuseAs(c, err)
 		return
 	}
-	observed(c).request.Actor = e.actor
+	observed(c).request.Actor = e.user()
 	sub, head, err := e.subscribe(of, e)
 	first := "" // event
 	switch {
 	case err == nil:
-		first = e.hello(sub, head)
+		e.all, first = sub, hello(sub, head)
 	case apperr.From(err).Kind == apperr.ResyncRequired:
 		first = resync(err)
 	default:
@@ -93,25 +95,25 @@ func (s *Server) events(c *gin.Context) {
 	}
 	_ = buffered // the request has no body, and nothing follows it
 	e.conn = conn
-	opened = s.streams.run(e.stream, func() { e.run(first, err == nil) })
+	opened = s.streams.run(e.stream, func() { e.run(first) })
 	if !opened {
 		_ = conn.Close()
 	}
 }
 
 // run sends the first event, lets the subscription begin, and returns when the connection is closed.
-func (e *sse) run(first string, goOn bool) {
+func (e *sse) run(first string) {
 	defer e.conn.Close() //nolint:errcheck // whatever comes of it
 	if tcp, ok := e.conn.(interface{ SetWriteBuffer(int) error }); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
 	head := "HTTP/1.1 200 OK\r\nContent-Type: " + eventStream + "\r\nCache-Control: no-store\r\nConnection: close\r\n" +
 		"X-Accel-Buffering: no\r\nX-Request-Id: " + e.request.ID + "\r\n\r\n"
-	if err := e.write([]byte(head + first)); err != nil || !goOn {
+	if err := e.write([]byte(head + first)); err != nil || e.all == nil {
 		return
 	}
 	e.connected(e.farewell)
-	e.sub.Start()
+	e.all.Start()
 	e.keepAlive(e.ping)
 	var b [1]byte
 	for {
@@ -123,31 +125,24 @@ func (e *sse) run(first string, goOn bool) {
 
 var errEnding = errors.New("the stream has been ended")
 
-// write writes events whole. After an error the connection is closed.
+// write writes events whole. After an error the connection is closed. There is no deadline, which costs something for every write:
+// ping finds those that are stuck.
 func (e *sse) write(events []byte) error {
-	err := e.tryWrite(events)
-	if err != nil && !errors.Is(err, errEnding) {
-		_ = e.conn.Close() // ends run
-	}
-	return err
-}
-
-func (e *sse) tryWrite(events []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	start := time.Now()
-	if err := e.conn.SetWriteDeadline(start.Add(stuckAt)); err != nil {
-		return err
-	}
-	if e.ending.Load() { // its deadline is the one that holds
+	if e.ending.Load() {
 		return errEnding
 	}
-	_, err := e.conn.Write(events)
-	if err == nil && time.Since(start) > slowAfter {
+	start := time.Now()
+	if _, err := e.conn.Write(events); err != nil {
+		_ = e.conn.Close() // ends run
+		return err
+	}
+	if time.Since(start) > slowAfter {
 		go e.end(slow)
 		return errEnding
 	}
-	return err
+	return nil
 }
 
 // Deliver implements changelog.Subscriber.
@@ -191,9 +186,11 @@ func (e *sse) End(why changelog.Ending) { e.end(farewell(why)) }
 // farewell tells why the stream ends and closes it.
 func (e *sse) farewell(why farewell) {
 	e.ending.Store(true)
-	_ = e.conn.SetWriteDeadline(time.Now().Add(lastWords)) // of a write that is under way, too
+	soon := time.Now().Add(lastWords)
+	_ = e.conn.SetWriteDeadline(soon) // of a write that is under way
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	_ = e.conn.SetWriteDeadline(soon) // again, as a ping may have taken it away
 	name := "resync"
 	switch why {
 	case shutdown, logoff, expired, slow:
@@ -203,14 +200,31 @@ func (e *sse) farewell(why farewell) {
 	_ = e.conn.Close()
 }
 
-// ping keeps the connection alive in the eyes of whoever is between, and tells the position to go on from.
+// ping keeps the connection alive in the eyes of whoever is between, and tells the position to go on from. A write that is under way
+// all the while may take no longer than stuckAt.
 func (e *sse) ping() error {
-	return e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", e.sub.Position()))
+	if !e.mu.TryLock() {
+		if !e.stuck {
+			e.stuck = true
+			_ = e.conn.SetWriteDeadline(time.Now().Add(stuckAt))
+		}
+		return nil
+	}
+	e.mu.Unlock()
+	e.stuck = false
+	if err := e.conn.SetWriteDeadline(time.Now().Add(stuckAt)); err != nil {
+		return err
+	}
+	err := e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", e.all.Position()))
+	if err == nil {
+		err = e.conn.SetWriteDeadline(time.Time{})
+	}
+	return err
 }
 
 // hello is the first event of a stream that goes on. Its id is where the stream begins, so that a client that comes back before the
 // first change misses none.
-func (e *sse) hello(sub *changelog.Subscription, head changelog.Head) string {
+func hello(sub *changelog.Subscription, head changelog.Head) string {
 	data, _ := jsonrpc.Marshal(struct {
 		Position   int64     `json:"position"`
 		ServerTime time.Time `json:"server_time"`

@@ -82,7 +82,9 @@ func (st *stream) as(actor *auth.Actor) context.Context {
 func (st *stream) login(credential string) (expiresAt time.Time, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	hold, actor, expiresAt, err := st.server.Authn.Hold(st.ctx, credential, st.changed)
+	hold, actor, expiresAt, err := st.server.Authn.Hold(st.ctx, credential, func(actor *auth.Actor, expiresAt time.Time, err error) {
+		st.changed(credential, actor, expiresAt, err)
+	})
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -120,19 +122,29 @@ func (st *stream) expire(at time.Time) {
 
 // changed is told when something about the actor may have changed. The stream ends, or goes on: what
 // the actor has subscribed to only if their role is the same.
-func (st *stream) changed(actor *auth.Actor, expiresAt time.Time, err error) {
-	if err != nil {
-		st.end(logoff)
-		return
-	}
+func (st *stream) changed(credential string, actor *auth.Actor, expiresAt time.Time, err error) {
 	st.mu.Lock()
-	st.expire(expiresAt)
 	was, sub := st.actor, st.sub
-	st.actor = actor
+	current := st.credential == credential // else there is a newer one
+	if current && err == nil {
+		st.actor = actor
+		st.expire(expiresAt)
+	}
 	st.mu.Unlock()
-	if sub != nil && was.Role != actor.Role {
+	switch {
+	case !current:
+	case err != nil:
+		st.end(logoff)
+	case sub != nil && was.Role != actor.Role:
 		sub.End(changelog.Epoch)
 	}
+}
+
+// user returns the stream's actor; nil as long as it is not known who that is.
+func (st *stream) user() *auth.Actor {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.actor
 }
 
 // subscribe begins a subscription of the stream, as its actor.

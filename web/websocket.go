@@ -78,7 +78,7 @@ func (s *Server) websocket(c *gin.Context) {
 		refuseAs(c, err)
 		return
 	}
-	observed(c).request.Actor = w.actor
+	observed(c).request.Actor = w.user()
 	// Pages of other origins may connect, but not with the cookie, which credentialOf has seen to.
 	w.conn, err = websocket.Accept(c.Writer, c.Request, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
@@ -117,12 +117,6 @@ func (w *socket) run() {
 			return
 		}
 	}
-}
-
-func (w *socket) user() *auth.Actor {
-	w.stream.mu.Lock()
-	defer w.stream.mu.Unlock()
-	return w.actor
 }
 
 // serve runs a body and answers it, as POST does; false if the connection is to be closed.

@@ -43,6 +43,7 @@ type Hub struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
+	workers workers
 	replays chan struct{} // holds one for each reading of old entries that is under way
 	polls   chan struct{} // wakes the poll
 	logins  chan struct{} // wakes whoever looks after the logins
@@ -74,6 +75,7 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 	<-ctx.Done()
 	h.cancel()
+	h.workers.end()
 	h.tasks.Wait()
 }
 
@@ -143,13 +145,6 @@ func (h *Hub) session(tenant uuid.UUID) (*store.Tx, error) {
 	return h.DB.Session(auth.WithRequest(h.ctx, &auth.Request{
 		Now: time.Now, Actor: &auth.Actor{Tenant: tenant, Role: auth.Owner, Scope: auth.ScopeAdmin},
 	}))
-}
-
-// spawn runs a task on a goroutine of its own, unless the hub has ended.
-func (h *Hub) spawn(task func()) {
-	if h.ctx.Err() == nil {
-		h.tasks.Go(task)
-	}
 }
 
 // wake leaves word in a channel that has room for one.

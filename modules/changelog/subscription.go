@@ -76,6 +76,7 @@ type Subscription struct {
 
 	position atomic.Int64 // up to which everything has been delivered
 
+	run   func() // of the method, made once
 	mu    sync.Mutex
 	state state
 }
@@ -125,6 +126,7 @@ func (h *Hub) Subscribe(ctx context.Context, of Interest, to Subscriber) (*Subsc
 	s := &Subscription{
 		hub: h, to: to, entities: of.Entities, epoch: head.Epoch, cursor: since, prev: since, reader: reader, role: tx.Actor.Role,
 	}
+	s.run = s.bring
 	s.position.Store(since)
 	h.join(s, tx.Actor.Tenant, head.Position)
 	return s, head, nil
@@ -197,7 +199,8 @@ func (s *Subscription) kick() {
 // retryAfter is when a delivery is tried again that failed for the database.
 const retryAfter = time.Second
 
-func (s *Subscription) run() {
+// bring delivers until there is nothing more.
+func (s *Subscription) bring() {
 	for {
 		err := s.deliver()
 		s.mu.Lock()
