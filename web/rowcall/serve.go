@@ -13,6 +13,7 @@ import (
 
 	"rowcall/model"
 	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/rpc"
@@ -54,7 +55,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	mux := jsonrpc.New(jsonrpc.Options{
 		Limit: limit.Call, Guard: rpc.Guard, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log, Observe: watch.Call,
 	})
-	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn})
+	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}})
 	limits := limit.New(cfg.Limits)
 	watch.Register(telemetry.Database(d.DB), limits)
 	server, err := web.New(web.Config{
@@ -74,6 +75,11 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 			return errors.Join(failed, l.Close())
 		}
 		defer func() { err = errors.Join(err, stop()) }()
+	}
+	if cfg.PruneInterval > 0 {
+		pruner := changelog.NewPruner(d.DB, cfg.Retention, log)
+		watch.Register(pruner)
+		defer inBackground(ctx, func(ctx context.Context) { pruner.Run(ctx, cfg.PruneInterval) })()
 	}
 	log.Info("serving", zap.Stringer("address", l.Addr()), zap.Int64("migration", d.version))
 	if m == modeDev {
@@ -101,6 +107,20 @@ func serveAdmin(ctx context.Context, addr string, watch *telemetry.Telemetry, lo
 		cancel()
 		return <-done
 	}, nil
+}
+
+// inBackground runs do until ctx ends or stop is called, which waits for it to return.
+func inBackground(ctx context.Context, do func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 func newLog(cfg config, w io.Writer) *zap.Logger {

@@ -5,6 +5,24 @@ import { Client, type Calls, type Options } from "./client.js";
 /** The methods by name: the params that they take, and their results. */
 export interface Methods {
   /**
+   * Acknowledge a position of the log for a replica. It says that the replica needs no entry up to the
+   * position any more, and keeps it from expiring. The position never goes back, and not past the head.
+   * NOT_FOUND for a replica that has expired: register it anew.
+   */
+  ack_replica: {
+    params: { replica_id: string; position: number };
+    result: {
+      data: {
+        replica_id: string;
+        name: string;
+        entities: unknown;
+        position: number;
+        ctime: string;
+        seen_at: string;
+      };
+    };
+  };
+  /**
    * Count, add up and compare projects, by groups. A member of the data has the names of `group_by` and
    * the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the
    * least and the most are values of the field or null. `more` tells whether there are more groups than
@@ -152,6 +170,11 @@ export interface Methods {
     params: { ids?: number[] | null; filters?: ProjectFilterGroup | ProjectFilterGroup[] };
     result: { data: Project[]; position: number | null };
   };
+  /** Forget a replica */
+  delete_replica: {
+    params: { replica_id: string };
+    result: { data: { deleted: boolean } };
+  };
   /** Delete the task with an id. The answer has it as it was. A `version` is as in update_task. */
   delete_task: {
     params: { id: number; version?: number | null };
@@ -198,6 +221,20 @@ export interface Methods {
     params: { filters?: ProjectFilters; list_options?: ProjectListOptions | null };
     result: { data: Project[]; next_cursor: string | null; total?: number };
   };
+  /** List one's replicas that have not expired */
+  list_replicas: {
+    params: Record<string, never>;
+    result: {
+      data: {
+        replica_id: string;
+        name: string;
+        entities: unknown;
+        position: number;
+        ctime: string;
+        seen_at: string;
+      }[];
+    };
+  };
   /**
    * List tasks. Those that the filters choose, in the order asked for; the id is always the last key, so
    * the order is total. `next_cursor` leads to the page after this one and is null when there is none;
@@ -215,6 +252,19 @@ export interface Methods {
   list_users: {
     params: { filters?: UserFilters; list_options?: UserListOptions | null };
     result: { data: User[]; next_cursor: string | null; total?: number };
+  };
+  /**
+   * Register a replica. Entries that no registered replica has left to see may be pruned sooner than
+   * others. A replica that acknowledges no position for a time that the server sets expires; a user may
+   * have 100 in a tenant.
+   */
+  register_replica: {
+    params: {
+      name: string;
+      /** The names of the entities that it follows; null for all. */
+      entities?: string[] | null;
+    };
+    result: { replica_id: string };
   };
   /** Let a suspended user in again, as an admin */
   resume_user: {
@@ -337,6 +387,7 @@ export interface Methods {
 
 /** What only reads may be called again when an answer is lost. */
 const access: Record<keyof Methods, "read" | "write"> = {
+  ack_replica: "write",
   aggregate_projects: "read",
   aggregate_tasks: "read",
   aggregate_users: "read",
@@ -352,6 +403,7 @@ const access: Record<keyof Methods, "read" | "write"> = {
   delete_api_key: "write",
   delete_project: "write",
   delete_projects: "write",
+  delete_replica: "write",
   delete_task: "write",
   delete_tasks: "write",
   get_project: "read",
@@ -359,8 +411,10 @@ const access: Record<keyof Methods, "read" | "write"> = {
   get_user: "read",
   list_api_keys: "read",
   list_projects: "read",
+  list_replicas: "read",
   list_tasks: "read",
   list_users: "read",
+  register_replica: "write",
   resume_user: "write",
   "rpc.discover": "read",
   suspend_user: "write",
