@@ -1,0 +1,9 @@
+package changelog_test
+
+import (
+	"testing"
+
+	"rowcall/modules/store/storetest"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
