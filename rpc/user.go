@@ -33,12 +33,12 @@ func userMethods(m *jsonrpc.Mux, api API) {
 }
 
 func (api API) suspendUser(ctx context.Context, p byID[int64]) (data[model.User], error) {
-	user, err := api.Authn.SetSuspended(ctx, p.ID, true)
+	user, _, err := api.Authn.SetSuspended(ctx, p.ID, true)
 	return data[model.User]{user}, err
 }
 
 func (api API) resumeUser(ctx context.Context, p byID[int64]) (data[model.User], error) {
-	user, err := api.Authn.SetSuspended(ctx, p.ID, false)
+	user, _, err := api.Authn.SetSuspended(ctx, p.ID, false)
 	return data[model.User]{user}, err
 }
 

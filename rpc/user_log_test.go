@@ -3,9 +3,12 @@ package rpc_test
 import (
 	"fmt"
 	"maps"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
 
 	"rowcall/modules/store"
 	"rowcall/rpc/rpctest"
@@ -118,7 +121,7 @@ func TestUsersAreLogged(t *testing.T) {
 	suspend := func(method string) func() {
 		return func() { rpctest.Call[rpctest.Row](admin, method, rpctest.Row{"id": demo1.User}) }
 	}
-	if e := check("update", demo1.User, admin, suspend("suspend_user")); e.actor != admin.Actor.User {
+	if e := check("update", demo1.User, admin, suspend("suspend_user")); e.actor != admin.Actor.User || e.method != "suspend_user" {
 		t.Errorf("%+v", e)
 	}
 	if before := head(t, s, "demo"); before != 0 {
@@ -127,7 +130,11 @@ func TestUsersAreLogged(t *testing.T) {
 			t.Errorf("nothing changed, and the log went from %d to %d", before, after)
 		}
 	}
-	check("update", demo1.User, admin, suspend("resume_user"))
+	var told []int64
+	s.DB.OnCommit(func(_ uuid.UUID, position int64) { told = append(told, position) })
+	if e := check("update", demo1.User, admin, suspend("resume_user")); e.method != "resume_user" || !slices.Equal(told, []int64{e.position}) {
+		t.Errorf("%+v, and the hub was told of %v", e, told)
+	}
 
 	byHand := func(query string, args ...any) func() { return func() { s.DB.Exec(t, query, args...) } }
 	member := []any{other.Actor.Tenant, demo1.User, admin.Actor.User}
@@ -157,4 +164,48 @@ func TestUsersAreLogged(t *testing.T) {
 	if after := head(t, s, "demo"); after != before {
 		t.Errorf("nothing of users changed, and the log went from %d to %d", before, after)
 	}
+}
+
+// Users and keys change at once: both are in the tenant's log, and both tell the nodes what holds no more. Nobody deadlocks.
+func TestUsersAndKeysChangeAtOnce(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	demo1 := s.As(t, "demo1").Actor.User
+	hand := s.DB.Owner(t)
+	var wg sync.WaitGroup
+	for i, method := range []string{"suspend_user", "resume_user"} {
+		admin, demo2 := s.As(t, "admin"), s.As(t, "demo2")
+		wg.Go(func() {
+			for range 25 {
+				if _, failed := admin.Do(method, rpctest.Row{"id": demo1}); failed != nil {
+					t.Errorf("%s: %+v", method, failed)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 25 {
+				made, failed := demo2.Do("create_api_key", rpctest.Row{"data": rpctest.Row{"name": fmt.Sprint("key", i), "scopes": []string{"read"}}})
+				if failed != nil {
+					t.Errorf("create_api_key: %+v", failed)
+					return
+				}
+				var row rpctest.Row
+				if err := json.Unmarshal(made.Data, &row); err != nil {
+					t.Error(err)
+				}
+				if _, failed := demo2.Do("delete_api_key", rpctest.Row{"id": row["id"]}); failed != nil {
+					t.Errorf("delete_api_key: %+v", failed)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 25 {
+				if _, err := hand.ExecContext(t.Context(), `UPDATE membership SET role = CASE role WHEN 'member' THEN 'admin' ELSE 'member' END, version = version + 1
+					WHERE user_id = (SELECT id FROM account WHERE username = 'demo2')`); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -126,11 +126,13 @@ END
 $$;
 -- +goose StatementEnd
 REVOKE EXECUTE ON FUNCTION log_user_change, log_membership, log_account FROM PUBLIC;
-CREATE CONSTRAINT TRIGGER log_user AFTER INSERT OR DELETE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+
+-- By their names they come before auth_change, so that auth_head is locked after a tenant's head, as where a repository deletes a key.
+CREATE CONSTRAINT TRIGGER append_user AFTER INSERT OR DELETE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     EXECUTE FUNCTION log_membership();
-CREATE CONSTRAINT TRIGGER log_user_update AFTER UPDATE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+CREATE CONSTRAINT TRIGGER append_user_update AFTER UPDATE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN ((OLD.role, OLD.suspended_at, OLD.version) IS DISTINCT FROM (NEW.role, NEW.suspended_at, NEW.version))
     EXECUTE FUNCTION log_membership();
-CREATE CONSTRAINT TRIGGER log_user AFTER UPDATE ON account DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+CREATE CONSTRAINT TRIGGER append_user AFTER UPDATE ON account DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN ((OLD.username, OLD.name, OLD.suspended_at) IS DISTINCT FROM (NEW.username, NEW.name, NEW.suspended_at))
     EXECUTE FUNCTION log_account();
