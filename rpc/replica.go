@@ -29,7 +29,7 @@ func replicaMethods(m *jsonrpc.Mux, api API) {
 			"no position for a time that the server sets expires; a user may have 100 in a tenant.",
 		params:  schemas{"name": name, "entities": entities},
 		errors:  []apperr.Kind{apperr.Forbidden, apperr.ValidationFailed},
-		example: &example{object{value("name", "phone")}, object{value("replica_id", id)}},
+		example: &example{object{value("name", "phone")}, dataOf(object{value("replica_id", id)})},
 	}))
 	handle(m, api, "ack_replica", api.ackReplica, described(doc{
 		tag:     "sync",
@@ -71,9 +71,9 @@ type (
 	}
 )
 
-func (api API) registerReplica(ctx context.Context, p registerReplicaParams) (r registered, err error) {
+func (api API) registerReplica(ctx context.Context, p registerReplicaParams) (r data[registered], err error) {
 	err = api.DB.InTx(ctx, func(tx *store.Tx) error {
-		r.ReplicaID, err = api.Replicas.Register(tx, p.Name, p.Entities)
+		r.Data.ReplicaID, err = api.Replicas.Register(tx, p.Name, p.Entities)
 		return apperr.Under("params", err)
 	})
 	return r, err

@@ -7,26 +7,13 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/go-json-experiment/json"
-
 	"rowcall/modules/apperr"
 	"rowcall/modules/changelog"
 	"rowcall/rpc/rpctest"
 )
 
-func register(t *testing.T, c *rpctest.Client, params rpctest.Row) string {
-	t.Helper()
-	result, failed := c.Do("register_replica", params)
-	if failed != nil {
-		t.Fatalf("%+v", failed)
-	}
-	var registered struct {
-		ReplicaID string `json:"replica_id"`
-	}
-	if err := json.Unmarshal(result.Whole, &registered, json.RejectUnknownMembers(true)); err != nil {
-		t.Fatal(err)
-	}
-	return registered.ReplicaID
+func register(c *rpctest.Client, params rpctest.Row) string {
+	return rpctest.Call[rpctest.Row](c, "register_replica", params)["replica_id"].(string)
 }
 
 func TestReplicas(t *testing.T) {
@@ -35,8 +22,8 @@ func TestReplicas(t *testing.T) {
 	demo1, demo2 := s.As(t, "demo1"), s.As(t, "demo2")
 	s.DB.Exec(t, `UPDATE change_head SET head = 50, tail = 10`)
 
-	id := register(t, demo1, rpctest.Row{"name": "phone", "entities": []string{"task"}})
-	other := register(t, demo1, rpctest.Row{"name": strings.Repeat("é", 100)})
+	id := register(demo1, rpctest.Row{"name": "phone", "entities": []string{"task"}})
+	other := register(demo1, rpctest.Row{"name": strings.Repeat("é", 100)})
 	ack := func(id string, position int) rpctest.Row {
 		return rpctest.Row{"replica_id": id, "position": position}
 	}
@@ -77,7 +64,7 @@ func TestReplicasAreBounded(t *testing.T) {
 	s := rpctest.New(t)
 	demo1 := s.As(t, "demo1")
 	for range changelog.MaxReplicas - 3 {
-		register(t, demo1, rpctest.Row{"name": "x"})
+		register(demo1, rpctest.Row{"name": "x"})
 	}
 	var wg sync.WaitGroup
 	var made atomic.Int32
@@ -94,7 +81,7 @@ func TestReplicasAreBounded(t *testing.T) {
 	if n := len(rpctest.Call[[]rpctest.Row](demo1, "list_replicas", nil)); n != changelog.MaxReplicas || made.Load() != 3 {
 		t.Errorf("%d replicas", n)
 	}
-	register(t, s.As(t, "demo2"), rpctest.Row{"name": "x"})
+	register(s.As(t, "demo2"), rpctest.Row{"name": "x"})
 	s.DB.Exec(t, `UPDATE replica SET seen_at = now() - interval '2 hours'`)
-	register(t, demo1, rpctest.Row{"name": "x"})
+	register(demo1, rpctest.Row{"name": "x"})
 }

@@ -119,7 +119,16 @@ func TestUsersAreLogged(t *testing.T) {
 		return e
 	}
 	suspend := func(method string) func() {
-		return func() { rpctest.Call[rpctest.Row](admin, method, rpctest.Row{"id": demo1.User}) }
+		return func() {
+			before := head(t, s, "demo")
+			result, failed := admin.Do(method, rpctest.Row{"id": demo1.User})
+			if failed != nil {
+				t.Fatalf("%+v", failed)
+			}
+			if after := head(t, s, "demo"); (after == before) != (result.Position == nil) || result.Position != nil && *result.Position != after {
+				t.Errorf("%s answers position %v, and the head is %d", method, result.Position, after)
+			}
+		}
 	}
 	if e := check("update", demo1.User, admin, suspend("suspend_user")); e.actor != admin.Actor.User || e.method != "suspend_user" {
 		t.Errorf("%+v", e)

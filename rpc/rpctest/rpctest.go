@@ -126,8 +126,7 @@ type Result struct {
 	Data       jsontext.Value `json:"data"`
 	NextCursor *string        `json:"next_cursor"`
 	Total      *int64         `json:"total"`
-
-	Whole jsontext.Value `json:"-"` // of which these are members
+	Position   *int64         `json:"position"`
 }
 
 // Row is an entity's row as the wire has it.
@@ -173,9 +172,6 @@ func (c *Client) Do(method string, params any) (*Result, *Error) {
 		kind = answer.Error.Data.Kind
 	}
 	c.check(method, given, raw.Result, raw.Error.Data, kind)
-	if answer.Result != nil {
-		answer.Result.Whole = raw.Result
-	}
 	return answer.Result, answer.Error
 }
 

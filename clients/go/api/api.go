@@ -91,9 +91,9 @@ var (
 	// RegisterReplica: register a replica. Entries that no registered replica has left to see may be pruned sooner
 	// than others. A replica that acknowledges no position for a time that the server sets expires; a user may have
 	// 100 in a tenant.
-	RegisterReplica = rpcclient.Method[RegisterReplicaParams, RegisterReplicaResult]{Name: "register_replica"}
+	RegisterReplica = rpcclient.Method[RegisterReplicaParams, rpcclient.Data[RegisterReplicaData]]{Name: "register_replica"}
 	// ResumeUser: let a suspended user in again, as an admin
-	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Data[User]]{Name: "resume_user"}
+	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Written[User]]{Name: "resume_user"}
 	// RPCDiscover: describe all methods. The result is this document, by the [OpenRPC
 	// specification](https://spec.open-rpc.org).
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
@@ -113,6 +113,7 @@ var (
 	// SyncHead: tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
 	// that of the last one that was pruned.
 	SyncHead = rpcclient.Method[SyncHeadParams, rpcclient.Data[SyncHeadData]]{Name: "sync_head", Reads: true}
+	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Written[User]]{Name: "suspend_user"}
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
@@ -393,8 +394,8 @@ type RegisterReplicaParams struct {
 	Entities []string `json:"entities,omitzero"`
 }
 
-// RegisterReplicaResult is a part of what it is named after.
-type RegisterReplicaResult struct {
+// RegisterReplicaData is a part of what it is named after.
+type RegisterReplicaData struct {
 	ReplicaID uuid.UUID `json:"replica_id"`
 }
 

@@ -264,12 +264,12 @@ export interface Methods {
       /** The names of the entities that it follows; null for all. */
       entities?: string[] | null;
     };
-    result: { replica_id: string };
+    result: { data: { replica_id: string } };
   };
   /** Let a suspended user in again, as an admin */
   resume_user: {
     params: { id: number };
-    result: { data: User };
+    result: { data: User; position: number | null };
   };
   /**
    * Describe all methods. The result is this document, by the [OpenRPC
@@ -282,7 +282,7 @@ export interface Methods {
   /** Suspend a user and end their sessions in the tenant, as an admin */
   suspend_user: {
     params: { id: number };
-    result: { data: User };
+    result: { data: User; position: number | null };
   };
   /**
    * Copy all rows. Those that the caller may see, page by page: the next one is at `next_cursor`, which
