@@ -135,7 +135,7 @@ export async function batches() {
     },
     { atomic: true },
   );
-  expect<Equal<typeof made, { data: Task }>>();
+  expect<Equal<typeof made, { data: Task; position: number | null }>>();
   project.data.name.toUpperCase();
 }
 
