@@ -72,6 +72,9 @@ type (
 )
 
 func (api API) registerReplica(ctx context.Context, p registerReplicaParams) (r data[registered], err error) {
+	if err := changelog.CheckEntities(followed, p.Entities, "params.entities"); err != nil {
+		return r, err
+	}
 	err = api.DB.InTx(ctx, func(tx *store.Tx) error {
 		r.Data.ReplicaID, err = api.Replicas.Register(tx, p.Name, p.Entities)
 		return apperr.Under("params", err)

@@ -1,11 +1,16 @@
 package rpc_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/changelog"
@@ -45,6 +50,8 @@ func TestReplicas(t *testing.T) {
 	demo1.FailsAt(apperr.ValidationFailed, "params.name", "register_replica", rpctest.Row{"name": ""})
 	demo1.FailsAt(apperr.ValidationFailed, "params.name", "register_replica", rpctest.Row{"name": strings.Repeat("é", 101)})
 
+	demo1.FailsAt(apperr.InvalidParams, "params.entities[1]", "register_replica", rpctest.Row{"name": "x", "entities": []string{"task", "secret"}})
+
 	// The lease of these tests is an hour.
 	s.DB.Exec(t, `UPDATE replica SET seen_at = now() - interval '59 minutes' WHERE id = $1`, id)
 	s.DB.Exec(t, `UPDATE replica SET seen_at = now() - interval '61 minutes' WHERE id = $1`, other)
@@ -56,6 +63,64 @@ func TestReplicas(t *testing.T) {
 	rpctest.Call[rpctest.Row](demo1, "delete_replica", rpctest.Row{"replica_id": id})
 	if list := rpctest.Call[[]rpctest.Row](demo1, "list_replicas", nil); len(list) != 0 {
 		t.Errorf("listed %v", list)
+	}
+}
+
+// Somebody who follows the log more slowly than it is pruned is told to start over, and never misses an entry without being told.
+func TestSlowFollowersMissNothing(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	demo1 := s.As(t, "demo1")
+	project := rpctest.Call[rpctest.Row](demo1, "create_project", rpctest.Row{"data": rpctest.Row{"name": "x"}})
+	owner := s.DB.Owner(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			rpctest.Call[[]rpctest.Row](demo1, "create_tasks", rpctest.Row{"data": slices.Repeat([]rpctest.Row{{"project_id": project["id"], "title": "x"}}, 10)})
+		}
+	})
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := owner.ExecContext(t.Context(), `UPDATE change SET at = at - interval '1 hour' WHERE at > now() - interval '10 minutes'`); err != nil {
+				t.Error(err)
+			}
+			if _, err := changelog.Prune(t.Context(), s.DB.DB, changelog.Retention{Age: time.Minute}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	follower, since, resyncs := s.As(t, "demo1"), int64(0), 0
+	for range 200 {
+		var page struct {
+			Data []struct {
+				Position int64 `json:"position"`
+			} `json:"data"`
+		}
+		result, failed := follower.Do("sync_delta", rpctest.Row{"since": since, "limit": 15, "coalesce": false})
+		if failed != nil {
+			if failed.Data.Kind != apperr.ResyncRequired {
+				t.Fatalf("%+v", failed)
+			}
+			resyncs++
+			since = rpctest.Call[struct {
+				Position int64 `json:"position"`
+			}](follower, "sync_head", nil).Position
+			continue
+		}
+		if err := json.Unmarshal(result.Data, &page.Data); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Data {
+			if since++; e.Position != since { // this reader may see all
+				t.Fatalf("position %d, want %d", e.Position, since)
+			}
+		}
+	}
+	stop()
+	wg.Wait()
+	if resyncs == 0 {
+		t.Error("the follower was never too slow")
 	}
 }
 

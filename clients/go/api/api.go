@@ -98,7 +98,7 @@ var (
 	// specification](https://spec.open-rpc.org).
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
 	// SuspendUser: suspend a user and end their sessions in the tenant, as an admin
-	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Data[User]]{Name: "suspend_user"}
+	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Written[User]]{Name: "suspend_user"}
 	// SyncBootstrap: copy all rows. Those that the caller may see, page by page: the next one is at `next_cursor`,
 	// which is null at the end. Applying what sync_delta answers since `position`, which is the same on every page,
 	// to the rows of all pages gives the state. A page may have fewer rows than `limit`. With `Accept:
@@ -113,7 +113,6 @@ var (
 	// SyncHead: tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
 	// that of the last one that was pruned.
 	SyncHead = rpcclient.Method[SyncHeadParams, rpcclient.Data[SyncHeadData]]{Name: "sync_head", Reads: true}
-	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Written[User]]{Name: "suspend_user"}
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
