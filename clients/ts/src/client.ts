@@ -198,12 +198,12 @@ type RowOf<R> = R extends { data: (infer E)[] } ? E : never;
 export type Access = "read" | "write" | "once";
 
 /** The rows of the entities, as their get_… methods give them. */
-export type Rows<M extends MethodMap<M>> = {
+type Rows<M extends MethodMap<M>> = {
   [N in keyof M as N extends `get_${infer E}` ? E : never]: M[N]["result"] extends { data: infer D } ? D : never;
 };
 
 /** An entry of the change log, on a row D of the entity E. */
-export type Entry<E, D> = {
+type Entry<E, D> = {
   position: number;
   /** The position of the entry before, of those that one sees. */
   prev: number;
@@ -217,7 +217,7 @@ export type Entry<E, D> = {
 } & ({ op: "create" | "update"; data: D } | { op: "delete"; data: null });
 
 /** A change of a row: its entity tells of which type. */
-export type Change<M extends MethodMap<M>> = { [E in keyof Rows<M>]: Entry<E, Rows<M>[E]> }[keyof Rows<M>];
+export type RowChange<M extends MethodMap<M>> = { [E in keyof Rows<M>]: Entry<E, Rows<M>[E]> }[keyof Rows<M>];
 
 export interface ChangesOptions<M extends MethodMap<M>> {
   /** The position after which the changes begin. Without it: that of the server as it is then. */
@@ -399,7 +399,7 @@ export class Client<M extends MethodMap<M>> {
    *
    *     for await (const change of rc.changes({ since, entities: ["task"] })) …
    */
-  async *changes(options: ChangesOptions<M> = {}): AsyncGenerator<Change<M>, void, undefined> {
+  async *changes(options: ChangesOptions<M> = {}): AsyncGenerator<RowChange<M>, void, undefined> {
     let { since, epoch } = options;
     for (let attempt = 0; ; attempt++) {
       const silence = new AbortController();
@@ -422,7 +422,7 @@ export class Client<M extends MethodMap<M>> {
             ({ epoch } = data as Hello);
             options.onHello?.(data as Hello);
           } else if (event.type === "change") {
-            const change = (data as { params: Change<M> }).params;
+            const change = (data as { params: RowChange<M> }).params;
             if (change.prev !== last) break; // something is missing: ask again for what follows the last one
             last = since = change.position;
             attempt = -1;
