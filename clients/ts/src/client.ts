@@ -425,11 +425,11 @@ export class Client<M extends MethodMap<M>> {
             const change = (data as { params: RowChange<M> }).params;
             if (change.prev !== last) break; // something is missing: ask again for what follows the last one
             last = since = change.position;
-            attempt = -1;
+            attempt = 0;
             yield change;
           } else if (event.type === "ping") {
             since = Number(event.id);
-            attempt = -1;
+            attempt = 0;
           } else if (event.type === "resync") {
             const error = { code: 4100, message: "The changes cannot be followed any longer", data: { kind: "RESYNC_REQUIRED", request_id: "" } };
             throw new RowcallError({ ...error, data: { ...error.data, ...(data as object) } }, 200);
