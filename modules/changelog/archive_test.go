@@ -77,7 +77,7 @@ func TestArchive(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if done, err := changelog.Prune(t.Context(), l.DB, keep); err == nil || done != (changelog.Pruned{}) {
+	if done, err := changelog.Prune(t.Context(), l.DB, keep); err == nil || done != (changelog.PruneStats{}) {
 		t.Errorf("without the archive it pruned %+v (%v)", done, err)
 	}
 	l.want(tenant, 250, 0)

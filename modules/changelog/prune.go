@@ -25,8 +25,8 @@ type Retention struct {
 // such a node still takes for young must not have been forgotten.
 const clocks = 24 * time.Hour
 
-// Pruned is what [Prune] took away.
-type Pruned struct {
+// PruneStats is what [Prune] took away.
+type PruneStats struct {
 	Entries, Mutations, Replicas int64
 	Tenants                      int // whose entries went
 	Archived                     int // files that were written
@@ -42,7 +42,7 @@ var ErrPruning = errors.New("changelog: another process is pruning this database
 // its own that does not wait for the disk. It is raised before the entries go, so that a reader whose statement sees the tail and
 // entries together never misses one that it should have had. An archive is on the disk before either. What is archived, but for a
 // crash still in the log, is not archived again.
-func Prune(ctx context.Context, db *store.DB, keep Retention) (Pruned, error) {
+func Prune(ctx context.Context, db *store.DB, keep Retention) (PruneStats, error) {
 	p := pruning{ctx: ctx, db: db, keep: keep}
 	err := db.InPlatformTx(ctx, func(turn *store.PlatformTx) error {
 		var mine bool
@@ -65,7 +65,7 @@ type pruning struct {
 	db   *store.DB
 	keep Retention
 	now  time.Time // by the database's clock
-	done Pruned
+	done PruneStats
 
 	oldest, oldestSeen time.Time // entries from before may go; of the second, those that every live replica has seen
 }

@@ -67,7 +67,7 @@ func (l *logs) append(tenant uuid.UUID, n int, age time.Duration) {
 }
 
 // prune prunes and checks what is left of a log.
-func (l *logs) prune(keep changelog.Retention) changelog.Pruned {
+func (l *logs) prune(keep changelog.Retention) changelog.PruneStats {
 	l.t.Helper()
 	done, err := changelog.Prune(l.t.Context(), l.DB, keep)
 	if err != nil {
@@ -105,17 +105,17 @@ func TestPruneByAge(t *testing.T) {
 	// Its id is from the future, by which a repeat would still be taken for young.
 	l.Exec(t, `INSERT INTO mutation (tenant_id, user_id, id, digest, answer, at) VALUES ($1, $2, $3, '', 'd', now() - interval '40 days')`, a, user, idAt(time.Now().Add(day)))
 	keep := changelog.Retention{Lease: 30 * day, Mutations: 30 * day}
-	if done := l.prune(keep); done != (changelog.Pruned{Mutations: 1}) {
+	if done := l.prune(keep); done != (changelog.PruneStats{Mutations: 1}) {
 		t.Errorf("without an age it pruned %+v", done)
 	}
 	l.want(a, 2505, 0)
 	keep.Age = 90 * day
-	if done := l.prune(keep); done != (changelog.Pruned{Entries: 2502, Tenants: 2}) {
+	if done := l.prune(keep); done != (changelog.PruneStats{Entries: 2502, Tenants: 2}) {
 		t.Errorf("pruned %+v", done)
 	}
 	l.want(a, 2505, 2501)
 	l.want(b, 6, 1)
-	if done := l.prune(keep); done != (changelog.Pruned{}) {
+	if done := l.prune(keep); done != (changelog.PruneStats{}) {
 		t.Errorf("the second run pruned %+v", done)
 	}
 	keep.Age = time.Second

@@ -70,7 +70,7 @@ func (p *Pruner) prune(ctx context.Context) {
 		p.runs.WithLabelValues("ok").Inc()
 		p.succeeded.SetToCurrentTime()
 	}
-	if done != (Pruned{}) {
+	if done != (PruneStats{}) {
 		p.log.Info("pruned", zap.Int64("entries", done.Entries), zap.Int("tenants", done.Tenants), zap.Int("files", done.Archived),
 			zap.Int64("mutations", done.Mutations), zap.Int64("replicas", done.Replicas), zap.Duration("took", time.Since(start)))
 	}
