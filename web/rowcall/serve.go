@@ -79,7 +79,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	if cfg.PruneInterval > 0 {
 		pruner := changelog.NewPruner(d.DB, cfg.Retention, log)
 		watch.Register(pruner)
-		defer inBackground(ctx, func(ctx context.Context) { pruner.Run(ctx, cfg.PruneInterval) })()
+		defer start(ctx, func(ctx context.Context) { pruner.Run(ctx, cfg.PruneInterval) })()
 	}
 	log.Info("serving", zap.Stringer("address", l.Addr()), zap.Int64("migration", d.version))
 	if m == modeDev {
@@ -91,6 +91,20 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	err = server.Serve(ctx, l)
 	log.Info("stopped")
 	return err
+}
+
+// start runs a part of the server until stop is called, which is after the calls and streams that need it are done.
+func start(ctx context.Context, run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // serveAdmin serves the admin listener until stop is called, which is after the calls are done: they are watched to the end.
@@ -107,20 +121,6 @@ func serveAdmin(ctx context.Context, addr string, watch *telemetry.Telemetry, lo
 		cancel()
 		return <-done
 	}, nil
-}
-
-// inBackground runs do until ctx ends or stop is called, which waits for it to return.
-func inBackground(ctx context.Context, do func(context.Context)) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		do(ctx)
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
 }
 
 func newLog(cfg config, w io.Writer) *zap.Logger {
