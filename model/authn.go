@@ -152,42 +152,52 @@ func (a *Authn) Logoff(ctx context.Context, actor *auth.Actor) error {
 	return err
 }
 
-// SetSuspended takes a user's access to the actor's tenant away, or gives it back. Their sessions and keys stop working
-// at once, on every node. NOT_FOUND for a user of other tenants; FORBIDDEN for oneself, and for users whose role is not
-// below the actor's, unless the actor is an owner.
-func (a *Authn) SetSuspended(ctx context.Context, id int64, suspended bool) (User, error) {
+// SetSuspended takes a user's access to the actor's tenant away, or gives it back, and returns the position of that in the tenant's
+// log; 0 if they were so already. Their sessions and keys stop working at once, on every node. NOT_FOUND for a user of other
+// tenants; FORBIDDEN for oneself, and for users whose role is not below the actor's, unless the actor is an owner.
+func (a *Authn) SetSuspended(ctx context.Context, id int64, suspended bool) (user User, position int64, err error) {
 	tx, err := a.db.Session(ctx)
 	if err != nil {
-		return User{}, err
+		return User{}, 0, err
 	}
 	actor := tx.Actor
 	if err := actor.Can(auth.Admin, auth.ScopeAdmin); err != nil {
-		return User{}, err
+		return User{}, 0, err
 	}
-	user, err := Users.Get(tx, id)
-	if err != nil {
-		return User{}, err
+	if user, err = Users.Get(tx, id); err != nil {
+		return User{}, 0, err
 	}
 	role, _ := auth.ParseRole(user.Role)
 	if id == actor.User || (role >= actor.Role && actor.Role != auth.Owner) {
-		return User{}, apperr.New(apperr.Forbidden, "You cannot suspend or resume this user")
+		return User{}, 0, apperr.New(apperr.Forbidden, "You cannot suspend or resume this user")
 	}
 	err = a.db.InPlatformTx(ctx, func(tx *store.PlatformTx) error {
 		changed, err := tx.Exec(`
 			UPDATE membership SET suspended_at = CASE WHEN $3 THEN $4::timestamptz END,
 			       version = version + 1, mid = $5, mtime = $4
+			FROM set_config('app.method', $6, true)
 			WHERE tenant_id = $1 AND user_id = $2 AND (suspended_at IS NOT NULL) <> $3`,
-			actor.Tenant.String(), id, suspended, tx.Now(), actor.User)
-		if err != nil || changed == 0 || !suspended {
+			actor.Tenant.String(), id, suspended, tx.Now(), actor.User, auth.RequestFrom(ctx).Method)
+		if err != nil || changed == 0 {
 			return err
 		}
-		// Else what the user is logged in with now would work again after they are resumed.
-		_, err = tx.Exec(`UPDATE session SET ended_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL`,
-			actor.Tenant.String(), id, tx.Now())
-		return err
+		if suspended { // Else what the user is logged in with now would work again after they are resumed.
+			if _, err := tx.Exec(`UPDATE session SET ended_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL`,
+				actor.Tenant.String(), id, tx.Now()); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(`SET CONSTRAINTS append_user_update IMMEDIATE`); err != nil {
+			return err
+		}
+		return tx.Get(&position, `SELECT head FROM change_head WHERE tenant_id = $1`, actor.Tenant.String())
 	})
 	if err != nil {
-		return User{}, err
+		return User{}, 0, err
 	}
-	return Users.Get(tx, id)
+	if position > 0 {
+		a.db.Committed(actor.Tenant, position)
+	}
+	user, err = Users.Get(tx, id)
+	return user, position, err
 }

@@ -13,8 +13,9 @@ import (
 
 // API is what the methods work with.
 type API struct {
-	DB    *store.DB
-	Authn *model.Authn
+	DB       *store.DB
+	Authn    *model.Authn
+	Replicas changelog.Replicas
 }
 
 // Guard is the guard of a Mux with these methods: a call needs an actor, unless its method is public. What it changes is logged under
@@ -33,6 +34,7 @@ func Register(m *jsonrpc.Mux, api API) {
 	apiKeyMethods(m, api)
 	syncMethods(m, api)
 	liveMethods(m)
+	replicaMethods(m, api)
 	discover(m)
 }
 

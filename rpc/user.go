@@ -17,7 +17,7 @@ func userMethods(m *jsonrpc.Mux, api API) {
 			entity: d, summary: summary, errors: []apperr.Kind{apperr.NotFound},
 			example: &example{
 				object{value("id", d.exampleID())},
-				dataOf(d.exampleRow(value("suspended", suspended))),
+				writtenOf(d.exampleRow(value("suspended", suspended))),
 			},
 		})
 	}
@@ -32,14 +32,17 @@ func userMethods(m *jsonrpc.Mux, api API) {
 	}))
 }
 
-func (api API) suspendUser(ctx context.Context, p byID[int64]) (data[model.User], error) {
-	user, err := api.Authn.SetSuspended(ctx, p.ID, true)
-	return data[model.User]{user}, err
+func (api API) suspendUser(ctx context.Context, p byID[int64]) (changed[model.User], error) {
+	return api.setSuspended(ctx, p.ID, true)
 }
 
-func (api API) resumeUser(ctx context.Context, p byID[int64]) (data[model.User], error) {
-	user, err := api.Authn.SetSuspended(ctx, p.ID, false)
-	return data[model.User]{user}, err
+func (api API) resumeUser(ctx context.Context, p byID[int64]) (changed[model.User], error) {
+	return api.setSuspended(ctx, p.ID, false)
+}
+
+func (api API) setSuspended(ctx context.Context, id int64, suspended bool) (changed[model.User], error) {
+	user, position, err := api.Authn.SetSuspended(ctx, id, suspended)
+	return changed[model.User]{Data: user, at: &position}, err
 }
 
 type changePasswordParams struct {

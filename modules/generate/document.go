@@ -274,6 +274,11 @@ func (m *method) params() *schema {
 	return s
 }
 
+// once tells whether the method happens once however often it is called: it takes an id for that.
+func (m *method) once() bool {
+	return slices.ContainsFunc(m.Params, func(c content) bool { return c.Name == "mutation_id" })
+}
+
 // doc returns what a method is for.
 func (m *method) doc() string {
 	switch {

@@ -95,11 +95,14 @@ func (g *golang) methods() {
 		if len(m.Params) > 0 {
 			takes = g.later(name+"Params", "are the params of "+m.Name+".", m.params(), true)
 		}
-		reads := ""
-		if m.Safe {
-			reads = ", Reads: true"
+		again := ""
+		switch {
+		case m.Safe:
+			again = ", Reads: true"
+		case m.once():
+			again = ", Once: true"
 		}
-		fmt.Fprintf(&g.b, "%s = rpcclient.Method[%s, %s]{Name: %q%s}\n", name, takes, g.result(name, m.Result.Schema), m.Name, reads)
+		fmt.Fprintf(&g.b, "%s = rpcclient.Method[%s, %s]{Name: %q%s}\n", name, takes, g.result(name, m.Result.Schema), m.Name, again)
 	}
 	g.b.WriteString(")\n")
 	g.drain()

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/go-json-experiment/json"
-
 	"rowcall/modules/apperr"
 )
 
@@ -23,7 +21,6 @@ type Batch struct {
 
 	calls   []call
 	settles []func(answer)
-	writes  bool
 }
 
 // Result is the place for the result of a call in a batch.
@@ -43,8 +40,7 @@ var errNotRun = errors.New("the batch has not been run")
 // In puts a call of the method into the batch.
 func (m Method[P, R]) In(b *Batch, params P) *Result[R] {
 	r := &Result[R]{index: len(b.calls), err: errNotRun}
-	b.calls = append(b.calls, call{"2.0", int64(r.index), m.Name, params})
-	b.writes = b.writes || !m.Reads
+	b.calls = append(b.calls, call{ID: int64(r.index), Method: m.Name, Params: params, reads: m.Reads, once: m.Once})
 	b.settles = append(b.settles, func(a answer) { r.err = answers{a}.decode(&r.value) })
 	return r
 }
@@ -69,15 +65,21 @@ func (b *Batch) Run(ctx context.Context, c *Client) error {
 	if len(b.calls) == 0 {
 		return nil
 	}
-	body, err := json.Marshal(b.calls, json.Deterministic(true))
-	if err != nil {
-		return err
+	body, safe := []byte{}, true
+	for i, one := range b.calls {
+		text, err := one.encode()
+		if err != nil {
+			return err
+		}
+		body = append(append(body, "[,"[min(i, 1)]), text...)
+		safe = safe && (one.reads || one.once)
 	}
+	body = append(body, ']')
 	var all answers
-	err = c.repeat(ctx, !b.writes, func() error {
+	err := c.repeat(ctx, safe, func() error {
 		return c.authorized(ctx, func(token string) error {
-			all, err = c.post(ctx, request{path: "/api/rpc", body: body, token: token, atomic: b.Atomic})
-			if err != nil {
+			var err error
+			if all, err = c.post(ctx, request{path: "/api/rpc", body: body, token: token, atomic: b.Atomic}); err != nil {
 				return err
 			}
 			return all.refusal(len(b.calls))

@@ -34,6 +34,7 @@ type ErrorData struct {
 	RetryAfterMS int64          `json:"retry_after_ms"` // RATE_LIMITED
 	Head         int64          `json:"head"`           // RESYNC_REQUIRED
 	Tail         int64          `json:"tail"`           // RESYNC_REQUIRED
+	Reason       string         `json:"reason"`         // RESYNC_REQUIRED of a stream
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("%s (%d): %s", e.Data.Kind, e.Code, e.Message) }

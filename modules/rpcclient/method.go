@@ -12,6 +12,7 @@ import (
 type Method[P, R any] struct {
 	Name  string
 	Reads bool // it changes nothing, so it may be called again when its answer is lost
+	Once  bool // it takes a mutation_id, by which it happens once however often it is called with it; the client makes one
 }
 
 // None is the params of a method that takes none.
@@ -38,7 +39,7 @@ type Page[E any] struct {
 // Call calls the method.
 func (m Method[P, R]) Call(ctx context.Context, c *Client, params P) (R, error) {
 	var r R
-	err := c.call(ctx, m.Name, m.Reads, params, &r)
+	err := c.call(ctx, call{Method: m.Name, Params: params, reads: m.Reads, once: m.Once}, &r)
 	return r, err
 }
 

@@ -14,8 +14,9 @@
 //
 // A call is repeated up to 4 times, after waits that double from 100 ms and of which a part is chance: any call that the
 // server refused before it began (HTTP 401 once with a new session, 429, 503, RATE_LIMITED); and one that only reads also when
-// the network failed, a proxy answered instead of the server, or the server was UNAVAILABLE. A write whose answer is lost may
-// have happened, and is not repeated.
+// the network failed, a proxy answered instead of the server, or the server was UNAVAILABLE; and so one that writes, if its method
+// takes a mutation_id, by which the server does it once. The client makes the id. Any other write whose answer is lost may have
+// happened, and is not repeated.
 package rpcclient
 
 import (
@@ -24,6 +25,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,6 +33,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 )
 
 // Client calls the methods of one server. Make one with New. It is safe for concurrent use; its fields are set before that.
@@ -86,15 +89,16 @@ func (c *Client) SetToken(token string) {
 // Call calls a method by its name and decodes its whole result into result, unless that is nil. The client does not know
 // whether the method only reads, so it takes it for a write.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
-	return c.call(ctx, method, false, params, result)
+	return c.call(ctx, call{Method: method, Params: params}, result)
 }
 
-func (c *Client) call(ctx context.Context, method string, reads bool, params, result any) error {
-	body, err := json.Marshal(call{"2.0", c.ids.Add(1), method, params}, json.Deterministic(true))
+func (c *Client) call(ctx context.Context, one call, result any) error {
+	one.ID = c.ids.Add(1)
+	body, err := one.encode()
 	if err != nil {
 		return err
 	}
-	return c.repeat(ctx, reads, func() error {
+	return c.repeat(ctx, one.reads || one.once, func() error {
 		return c.authorized(ctx, func(token string) error {
 			a, err := c.post(ctx, request{path: "/api/rpc", body: body, token: token})
 			if err != nil {
@@ -111,6 +115,44 @@ type call struct {
 	ID      int64  `json:"id"`
 	Method  string `json:"method"`
 	Params  any    `json:"params,omitzero"`
+
+	reads, once bool // as of its Method
+}
+
+// encode returns the call as it is sent. One that happens once gets an id for that, unless it has one.
+func (c call) encode() ([]byte, error) {
+	c.JSONRPC = "2.0"
+	if c.once {
+		var err error
+		if c.Params, err = withMutationID(c.Params); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(c, json.Deterministic(true))
+}
+
+func withMutationID(params any) (jsontext.Value, error) {
+	text, err := json.Marshal(params, json.Deterministic(true))
+	if err != nil {
+		return nil, err
+	}
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(text, &members); err != nil {
+		return nil, err
+	}
+	const name = "mutation_id"
+	if given := members[name]; given != nil && given.Kind() != 'n' {
+		return text, nil
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, err
+	}
+	if members == nil {
+		members = map[string]jsontext.Value{}
+	}
+	members[name] = jsontext.Value(strconv.Quote(id.String()))
+	return json.Marshal(members, json.Deterministic(true))
 }
 
 // request is what is posted.

@@ -41,12 +41,15 @@ type reply struct {
 }
 
 func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
 	}
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	in := request{r.URL.Path, token, r.Header.Get("Rowcall-Atomic") == "true", string(body)}
+	in := request{r.URL.RequestURI(), token, r.Header.Get("Rowcall-Atomic") == "true", string(body)}
 	s.mu.Lock()
 	s.requests = append(s.requests, in)
 	n := len(s.requests) - 1
@@ -61,7 +64,25 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	case -1:
 		return nil, &net.OpError{Op: "dial", Err: errors.New("refused")}
 	}
-	return &http.Response{StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(a.body)), Request: r}, nil
+	resp := &http.Response{StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(a.body)), Request: r}
+	if strings.Contains(a.body, "event: ") {
+		resp.Header.Set("Content-Type", "text/event-stream")
+	}
+	if text, open := strings.CutSuffix(a.body, stillOpen); open {
+		resp.Body = io.NopCloser(io.MultiReader(strings.NewReader(text), untilDone{r.Context()}))
+	}
+	return resp, nil
+}
+
+// stillOpen is the end of a body that does not end.
+const stillOpen = "…"
+
+// untilDone is a body of which nothing comes until its context ends.
+type untilDone struct{ ctx context.Context }
+
+func (u untilDone) Read([]byte) (int, error) {
+	<-u.ctx.Done()
+	return 0, u.ctx.Err()
 }
 
 func newClient(answer func(r request, n int) reply) (*server, *rpcclient.Client) {

@@ -53,3 +53,18 @@ func runEach(ctx context.Context, db *sql.DB, script string) error {
 	}
 	return nil
 }
+
+// NewEpoch makes the positions of all tenants' change logs those of another epoch, so that whoever has followed one starts over,
+// and returns it.
+func NewEpoch(ctx context.Context, ownerURL string) (epoch string, err error) {
+	db, err := openOwner(ownerURL)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, `CALL new_epoch()`); err != nil {
+		return "", err
+	}
+	err = db.QueryRowContext(ctx, `SELECT current_epoch()`).Scan(&epoch)
+	return epoch, err
+}

@@ -58,6 +58,9 @@ func (tx *Tx) Position() *int64 { return tx.position }
 // that committed, before its caller goes on, and must not block. Set it before the first write.
 func (db *DB) OnCommit(committed func(tenant uuid.UUID, position int64)) { db.committed = committed }
 
+// Committed tells what [DB.OnCommit] has set of a commit that appended to a tenant's log by other ways than a Tx.
+func (db *DB) Committed(tenant uuid.UUID, position int64) { db.committed(tenant, position) }
+
 // change runs a statement on rows of the plan, and returns what it returns. The shape stands for everything that the statement depends on,
 // besides the entity and whether the actor is held to rows of their own.
 func change[E any](tx *Tx, p *plan, op operation, shape []byte, args []any, build func() write) ([]E, error) {

@@ -15,6 +15,7 @@ import (
 	"rowcall/model"
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/modules/store"
@@ -74,7 +75,7 @@ func Over(t testing.TB, db *storetest.Database) *Server {
 	s := &Server{DB: db}
 	s.Authn = model.NewAuthn(db.DB, passwords, auth.NewTokens(testKey("tokens"), 15*time.Minute), 720*time.Hour)
 	s.Mux = jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Limit: limit.Call, Timeout: 30 * time.Second, Atomic: db.Atomic, Guard: rpc.Guard})
-	rpc.Register(s.Mux, rpc.API{DB: db.DB, Authn: s.Authn})
+	rpc.Register(s.Mux, rpc.API{DB: db.DB, Authn: s.Authn, Replicas: changelog.Replicas{Lease: time.Hour}})
 	return s
 }
 
@@ -125,6 +126,7 @@ type Result struct {
 	Data       jsontext.Value `json:"data"`
 	NextCursor *string        `json:"next_cursor"`
 	Total      *int64         `json:"total"`
+	Position   *int64         `json:"position"`
 }
 
 // Row is an entity's row as the wire has it.

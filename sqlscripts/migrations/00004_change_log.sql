@@ -33,8 +33,8 @@ REVOKE UPDATE, DELETE, TRUNCATE ON change FROM rowcall_tenant;
 INSERT INTO change_head (tenant_id, head, tail) SELECT id, 1, 1 FROM tenant;
 
 -- The epoch changes when the database is another than the one that clients have followed: after it was restored from a backup
--- (another cluster, another database of it, another timeline of it), or when somebody calls new_epoch: after a restore that
--- Postgres does not know of, as of a disk's snapshot, and after a migration that changes rows beside the log.
+-- (another cluster, another database of it, another timeline of it, other tables in it), or when somebody calls new_epoch: after a
+-- restore that Postgres does not know of, as of a disk's snapshot, and after a migration that changes rows beside the log.
 CREATE TABLE log_epoch (
     one   boolean PRIMARY KEY DEFAULT true CHECK (one),
     epoch uuid NOT NULL DEFAULT gen_random_uuid()
@@ -42,8 +42,9 @@ CREATE TABLE log_epoch (
 INSERT INTO log_epoch DEFAULT VALUES;
 -- +goose StatementBegin
 CREATE FUNCTION current_epoch() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT md5(concat_ws(' ', e.epoch, s.system_identifier, c.timeline_id, d.oid))
-    FROM log_epoch e, pg_control_system() s, pg_control_checkpoint() c, pg_database d
+    -- The timeline is that of the next change: pg_control_checkpoint has the last one's until a checkpoint after a promotion.
+    SELECT md5(concat_ws(' ', e.epoch, s.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), d.oid, e.tableoid))
+    FROM log_epoch e, pg_control_system() s, pg_database d
     WHERE d.datname = current_database()
 $$;
 CREATE PROCEDURE new_epoch() LANGUAGE sql AS $$ UPDATE log_epoch SET epoch = gen_random_uuid() $$;
@@ -127,12 +128,14 @@ END
 $$;
 -- +goose StatementEnd
 REVOKE EXECUTE ON FUNCTION log_user_change, log_membership, log_account FROM PUBLIC;
-CREATE CONSTRAINT TRIGGER log_user AFTER INSERT OR DELETE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+
+-- By their names they come before auth_change, so that auth_head is locked after a tenant's head, as where a repository deletes a key.
+CREATE CONSTRAINT TRIGGER append_user AFTER INSERT OR DELETE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     EXECUTE FUNCTION log_membership();
-CREATE CONSTRAINT TRIGGER log_user_update AFTER UPDATE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+CREATE CONSTRAINT TRIGGER append_user_update AFTER UPDATE ON membership DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN ((OLD.role, OLD.suspended_at, OLD.version) IS DISTINCT FROM (NEW.role, NEW.suspended_at, NEW.version))
     EXECUTE FUNCTION log_membership();
-CREATE CONSTRAINT TRIGGER log_user AFTER UPDATE ON account DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+CREATE CONSTRAINT TRIGGER append_user AFTER UPDATE ON account DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN ((OLD.username, OLD.name, OLD.suspended_at) IS DISTINCT FROM (NEW.username, NEW.name, NEW.suspended_at))
     EXECUTE FUNCTION log_account();
 

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
 	"rowcall/modules/limit"
 )
 
@@ -47,6 +48,9 @@ type config struct {
 	LogFormat     string        // json or console
 	SlowStatement time.Duration // 0 for none
 	SlowPlan      bool
+
+	Retention     changelog.Retention
+	PruneInterval time.Duration // 0 for none
 
 	TokenKey          auth.Key
 	PasswordKey       auth.Key
@@ -85,7 +89,7 @@ const (
 )
 
 // settings are in the order of the help, and are set in it.
-var settings = slices.Concat(serverSettings, limitSettings)
+var settings = slices.Concat(serverSettings, limitSettings, logSettings)
 
 var serverSettings = []setting{
 	{

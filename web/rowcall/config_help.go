@@ -12,6 +12,8 @@ var commands = []struct{ name, help string }{
 	{"serve", "serve for production: apply migrations, then serve"},
 	{"migrate", "apply the migrations and end"},
 	{"recreate-db", "drop the development database and make it anew, with the demo data"},
+	{"prune", "take from the change log what need not be kept: rowcall prune [--archive FOLDER]"},
+	{"new-epoch", "after a restore that Postgres cannot know of: let clients start over"},
 	{"gen-key", "print a new key for ROWCALL_TOKEN_KEY or ROWCALL_PASSWORD_KEY"},
 	{"generate", "write a typed client: rowcall generate ts|go [-from URL|FILE] [-o FOLDER]"},
 	{"help", "print this"},

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
 	"rowcall/modules/limit"
 )
 
@@ -37,7 +38,8 @@ func TestDevelopmentNeedsNothing(t *testing.T) {
 	if c.DatabaseURL != "" || c.Addr != "127.0.0.1:8080" || c.DataDir != ".data" || c.LogFormat != "console" ||
 		c.LogLevel != zapcore.InfoLevel || c.DBConns != 10 || c.TrustedProxies != nil ||
 		c.TokenTTL != 15*time.Minute || c.RefreshTTL != 720*time.Hour || c.CallTimeout != 10*time.Second || c.StopTimeout != 15*time.Second ||
-		c.AdminAddr != "" || c.SlowStatement != 500*time.Millisecond || c.SlowPlan {
+		c.AdminAddr != "" || c.SlowStatement != 500*time.Millisecond || c.SlowPlan || c.PruneInterval != time.Hour ||
+		c.Retention != (changelog.Retention{Age: 90 * day, SeenAge: 30 * day, Lease: 30 * day, Mutations: 30 * day}) {
 		t.Errorf("%v", c)
 	}
 	if c.TokenKey == nil || c.PasswordKey == nil || bytes.Equal(c.TokenKey, c.PasswordKey) || c.LegacyPasswordKey != nil {
@@ -134,6 +136,11 @@ func TestFaults(t *testing.T) {
 		{"ROWCALL_KEY_COST=0:5", "ROWCALL_KEY_COST must be a rate"},
 		{"ROWCALL_ADDRESS_CALLS=5:-1", "ROWCALL_ADDRESS_CALLS must be a rate"},
 		{"ROWCALL_TENANT_CONCURRENCY=x", "ROWCALL_TENANT_CONCURRENCY must be a whole number from 1 to 1000, not \"x\"; or off"},
+		{"ROWCALL_LOG_RETENTION=-1s", "ROWCALL_LOG_RETENTION must be a time"},
+		{"ROWCALL_LOG_SEEN_RETENTION=1ms", "ROWCALL_LOG_SEEN_RETENTION must be 0 or at least 1s"},
+		{"ROWCALL_REPLICA_LEASE=0", "ROWCALL_REPLICA_LEASE must be a time from 1s"},
+		{"ROWCALL_MUTATION_RETENTION=719h", "ROWCALL_MUTATION_RETENTION must be a time from 720h"},
+		{"ROWCALL_PRUNE_INTERVAL=hourly", "ROWCALL_PRUNE_INTERVAL must be a time"},
 		{"ROWCALL_TENANT_WAIT=off", "ROWCALL_TENANT_WAIT must be a time"},
 		{"ROWCALL_STATEMENT_TIMEOUT=5", "ROWCALL_STATEMENT_TIMEOUT must be a time from 100ms to 1h"},
 		{"ROWCALL_LOG_LEVEL=loud", "ROWCALL_LOG_LEVEL must be one of debug, info, warn, error"},

@@ -71,6 +71,19 @@ func (d *database) open(ctx context.Context, cfg config, ownerURL string, passwo
 	if d.version, err = store.Migrate(ctx, ownerURL, sqlscripts.Migrations()); err != nil {
 		return err
 	}
+	if err := d.connect(ctx, cfg, ownerURL); err != nil {
+		return err
+	}
+	if cfg.mode == modeDev {
+		if err := seed(ctx, d.DB, passwords); err != nil {
+			return fmt.Errorf("seed: %w", err)
+		}
+	}
+	return nil
+}
+
+// connect opens a database that is up to date.
+func (d *database) connect(ctx context.Context, cfg config, ownerURL string) (err error) {
 	tenantURL, platformURL := cfg.TenantURL, cfg.PlatformURL
 	if tenantURL == "" {
 		tenantURL, platformURL, err = store.Logins(ctx, ownerURL, databaseName(ownerURL), loginPassword(cfg.PasswordKey))
@@ -83,15 +96,7 @@ func (d *database) open(ctx context.Context, cfg config, ownerURL string, passwo
 		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, CursorKey: cfg.TokenKey.Derive("cursors of lists"),
 		StatementTimeout: cfg.StatementTimeout, Observe: d.observe,
 	})
-	if err != nil {
-		return err
-	}
-	if cfg.mode == modeDev {
-		if err := seed(ctx, d.DB, passwords); err != nil {
-			return fmt.Errorf("seed: %w", err)
-		}
-	}
-	return nil
+	return err
 }
 
 // errNotDevelopment keeps demo data, and recreate-db, away from databases with rows that somebody would miss.

@@ -45,7 +45,7 @@ func generateClient(ctx context.Context, args []string, stdout io.Writer) error 
 	case "ts":
 		name = "api.ts"
 		files[name], err = generate.TypeScript(document)
-		files["client.ts"] = clients.TypeScript
+		files["client.ts"], files["events.ts"] = clients.TypeScript, clients.TypeScriptEvents
 	case "go":
 		name = "api.go"
 		files[name], err = generate.Go(document, packageName(*folder))

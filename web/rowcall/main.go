@@ -29,8 +29,13 @@ var errUsage = errors.New(`there is no such command: see "rowcall help"`)
 // run is the whole program. It returns when the command is done, or, of a server, when ctx ends. listening, which may be
 // nil, is told a server's address.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer, listening func(net.Addr)) error {
-	if len(args) > 0 && args[0] == "generate" {
-		return generateClient(ctx, args[1:], stdout)
+	if len(args) > 0 {
+		switch args[0] {
+		case "generate":
+			return generateClient(ctx, args[1:], stdout)
+		case "prune":
+			return prune(ctx, args[1:], environ, stdout, stderr)
+		}
 	}
 	if len(args) != 1 {
 		return errUsage
@@ -45,6 +50,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer, 
 		return serve(ctx, mode(args[0]), environ, stderr, listening)
 	case "migrate":
 		return migrate(ctx, environ, stdout)
+	case "new-epoch":
+		return newEpoch(ctx, environ, stdout)
 	case "recreate-db":
 		return recreate(ctx, environ, stdout, stderr)
 	}

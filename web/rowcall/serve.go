@@ -55,7 +55,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	mux := jsonrpc.New(jsonrpc.Options{
 		Limit: limit.Call, Guard: rpc.Guard, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log, Observe: watch.Call,
 	})
-	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn})
+	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}})
 	limits := limit.New(cfg.Limits)
 	hub := changelog.NewHub(changelog.HubConfig{
 		DB: d.DB, Log: changelog.New(), Views: rpc.Views(), ListenURL: d.listen, Revoked: authn.Look, Logger: log,
@@ -80,6 +80,11 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 			return errors.Join(failed, l.Close())
 		}
 		defer func() { err = errors.Join(err, stop()) }()
+	}
+	if cfg.PruneInterval > 0 {
+		pruner := changelog.NewPruner(d.DB, cfg.Retention, log)
+		watch.Register(pruner)
+		defer start(ctx, func(ctx context.Context) { pruner.Run(ctx, cfg.PruneInterval) })()
 	}
 	log.Info("serving", zap.Stringer("address", l.Addr()), zap.Int64("migration", d.version))
 	if m == modeDev {

@@ -18,7 +18,10 @@ import (
 // deployed is the environment of a server on a test's database.
 func deployed(t *testing.T) []string {
 	t.Helper()
-	db := storetest.New(t, sqlscripts.Migrations())
+	return deployedOn(storetest.New(t, sqlscripts.Migrations()))
+}
+
+func deployedOn(db *storetest.Database) []string {
 	return []string{
 		"DATABASE_URL=" + db.OwnerURL, "ROWCALL_TOKEN_KEY=" + auth.NewKey(), "ROWCALL_PASSWORD_KEY=" + auth.NewKey(),
 		"ROWCALL_TENANT_DATABASE_URL=" + db.TenantURL, "ROWCALL_PLATFORM_DATABASE_URL=" + db.PlatformURL,

@@ -7,12 +7,17 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 
 	"rowcall/modules/rpcclient"
 )
 
 // The methods.
 var (
+	// AckReplica: acknowledge a position of the log for a replica. It says that the replica needs no entry up to the
+	// position any more, and keeps it from expiring. The position never goes back, and not past the head. NOT_FOUND
+	// for a replica that has expired: register it anew.
+	AckReplica = rpcclient.Method[AckReplicaParams, rpcclient.Data[AckReplicaData]]{Name: "ack_replica"}
 	// AggregateProjects: count, add up and compare projects, by groups. A member of the data has the names of
 	// `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
 	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
@@ -55,6 +60,8 @@ var (
 	// DeleteProjects: delete projects. Those with the ids, or those that the filters choose: one of the two is
 	// given. At most 1,000 of them, all or nothing. The answer has them as they were.
 	DeleteProjects = rpcclient.Method[DeleteProjectsParams, rpcclient.Written[[]Project]]{Name: "delete_projects"}
+	// DeleteReplica: forget a replica
+	DeleteReplica = rpcclient.Method[DeleteReplicaParams, rpcclient.Data[DeleteReplicaData]]{Name: "delete_replica"}
 	// DeleteTask: delete the task with an id. The answer has it as it was. A `version` is as in update_task.
 	DeleteTask = rpcclient.Method[DeleteTaskParams, rpcclient.Written[Task]]{Name: "delete_task"}
 	// DeleteTasks: delete tasks. Those with the ids, or those that the filters choose: one of the two is given. At
@@ -74,6 +81,8 @@ var (
 	// key, so the order is total. `next_cursor` leads to the page after this one and is null when there is none;
 	// `total` is there if it was asked for.
 	ListProjects = rpcclient.Method[ListProjectsParams, rpcclient.Page[Project]]{Name: "list_projects", Reads: true}
+	// ListReplicas: list one's replicas that have not expired
+	ListReplicas = rpcclient.Method[rpcclient.None, rpcclient.Data[[]ListReplicasDataItem]]{Name: "list_replicas", Reads: true}
 	// ListTasks: list tasks. Those that the filters choose, in the order asked for; the id is always the last key,
 	// so the order is total. `next_cursor` leads to the page after this one and is null when there is none; `total`
 	// is there if it was asked for.
@@ -82,8 +91,12 @@ var (
 	// so the order is total. `next_cursor` leads to the page after this one and is null when there is none; `total`
 	// is there if it was asked for.
 	ListUsers = rpcclient.Method[ListUsersParams, rpcclient.Page[User]]{Name: "list_users", Reads: true}
+	// RegisterReplica: register a replica. Entries that no registered replica has left to see may be pruned sooner
+	// than others. A replica that acknowledges no position for a time that the server sets expires; a user may have
+	// 100 in a tenant.
+	RegisterReplica = rpcclient.Method[RegisterReplicaParams, rpcclient.Data[RegisterReplicaData]]{Name: "register_replica"}
 	// ResumeUser: let a suspended user in again, as an admin
-	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Data[User]]{Name: "resume_user"}
+	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Written[User]]{Name: "resume_user"}
 	// RPCDiscover: describe all methods. The result is this document, by the [OpenRPC
 	// specification](https://spec.open-rpc.org).
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
@@ -93,7 +106,7 @@ var (
 	// with `sync_bootstrap`.
 	Subscribe = rpcclient.Method[SubscribeParams, rpcclient.Data[SubscribeData]]{Name: "subscribe"}
 	// SuspendUser: suspend a user and end their sessions in the tenant, as an admin
-	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Data[User]]{Name: "suspend_user"}
+	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Written[User]]{Name: "suspend_user"}
 	// SyncBootstrap: copy all rows. Those that the caller may see, page by page: the next one is at `next_cursor`,
 	// which is null at the end. Applying what sync_delta answers since `position`, which is the same on every page,
 	// to the rows of all pages gives the state. A page may have fewer rows than `limit`. With `Accept:
@@ -129,6 +142,22 @@ var (
 	// updated with the data, else a new one is created.
 	UpsertTask = rpcclient.Method[UpsertTaskParams, rpcclient.Written[Task]]{Name: "upsert_task"}
 )
+
+// AckReplicaParams are the params of ack_replica.
+type AckReplicaParams struct {
+	ReplicaID uuid.UUID `json:"replica_id"`
+	Position  int64     `json:"position"`
+}
+
+// AckReplicaData is a part of what it is named after.
+type AckReplicaData struct {
+	ReplicaID uuid.UUID      `json:"replica_id"`
+	Name      string         `json:"name"`
+	Entities  jsontext.Value `json:"entities"`
+	Position  int64          `json:"position"`
+	Ctime     time.Time      `json:"ctime"`
+	SeenAt    time.Time      `json:"seen_at"`
+}
 
 // AggregateProjectsParams are the params of aggregate_projects.
 type AggregateProjectsParams struct {
@@ -301,6 +330,16 @@ type DeleteProjectsParams struct {
 	Filters []ProjectFilterGroup `json:"filters,omitzero"`
 }
 
+// DeleteReplicaParams are the params of delete_replica.
+type DeleteReplicaParams struct {
+	ReplicaID uuid.UUID `json:"replica_id"`
+}
+
+// DeleteReplicaData is a part of what it is named after.
+type DeleteReplicaData struct {
+	Deleted bool `json:"deleted"`
+}
+
 // DeleteTaskParams are the params of delete_task.
 type DeleteTaskParams struct {
 	ID      int64                `json:"id"`
@@ -346,6 +385,16 @@ type ListProjectsParams struct {
 	ListOptions *ProjectListOptions `json:"list_options,omitzero"`
 }
 
+// ListReplicasDataItem is a part of what it is named after.
+type ListReplicasDataItem struct {
+	ReplicaID uuid.UUID      `json:"replica_id"`
+	Name      string         `json:"name"`
+	Entities  jsontext.Value `json:"entities"`
+	Position  int64          `json:"position"`
+	Ctime     time.Time      `json:"ctime"`
+	SeenAt    time.Time      `json:"seen_at"`
+}
+
 // ListTasksParams are the params of list_tasks.
 type ListTasksParams struct {
 	Filters     TaskFilters      `json:"filters,omitzero"`
@@ -356,6 +405,18 @@ type ListTasksParams struct {
 type ListUsersParams struct {
 	Filters     UserFilters      `json:"filters,omitzero"`
 	ListOptions *UserListOptions `json:"list_options,omitzero"`
+}
+
+// RegisterReplicaParams are the params of register_replica.
+type RegisterReplicaParams struct {
+	Name string `json:"name"`
+	// The names of the entities that it follows; null for all.
+	Entities []string `json:"entities,omitzero"`
+}
+
+// RegisterReplicaData is a part of what it is named after.
+type RegisterReplicaData struct {
+	ReplicaID uuid.UUID `json:"replica_id"`
 }
 
 // ResumeUserParams are the params of resume_user.

@@ -5,6 +5,8 @@
  * Integers are numbers: exact up to 2^53, which a row's id, counted up from 1000, does not reach.
  */
 
+import { readEvents } from "./events.js";
+
 /** What a server's methods take and give. The generated Methods is one. */
 export type MethodMap<M> = { [N in keyof M]: { params: object; result: unknown } };
 
@@ -67,7 +69,8 @@ export interface ErrorData {
   ALREADY_EXISTS: { entity: string; fields: string[] };
   REFERENCED: { entity: string; field: string };
   BAD_REFERENCE: { entity: string; field: string };
-  RESYNC_REQUIRED: { head: number; tail: number };
+  /** Of a stream that had begun, there is the reason only. */
+  RESYNC_REQUIRED: { head?: number; tail?: number; reason?: string };
   VALIDATION: { issues: Issue[] };
   RATE_LIMITED: { retry_after_ms: number };
   ABORTED: object;
@@ -191,6 +194,54 @@ type Paged<M extends MethodMap<M>> = {
 
 type RowOf<R> = R extends { data: (infer E)[] } ? E : never;
 
+/** What only reads; what writes; and what writes once, however often it is repeated, because it takes a mutation_id. */
+export type Access = "read" | "write" | "once";
+
+/** The rows of the entities, as their get_… methods give them. */
+type Rows<M extends MethodMap<M>> = {
+  [N in keyof M as N extends `get_${infer E}` ? E : never]: M[N]["result"] extends { data: infer D } ? D : never;
+};
+
+/** An entry of the change log, on a row D of the entity E. */
+type Entry<E, D> = {
+  position: number;
+  /** The position of the entry before, of those that one sees. */
+  prev: number;
+  at: string;
+  /** The id of the user who made the change. */
+  actor: number;
+  method: string;
+  entity: E;
+  id: D extends { id: infer I } ? I : number | string;
+  version: number;
+} & ({ op: "create" | "update"; data: D } | { op: "delete"; data: null });
+
+/** A change of a row: its entity tells of which type. */
+export type RowChange<M extends MethodMap<M>> = { [E in keyof Rows<M>]: Entry<E, Rows<M>[E]> }[keyof Rows<M>];
+
+export interface ChangesOptions<M extends MethodMap<M>> {
+  /** The position after which the changes begin. Without it: that of the server as it is then. */
+  since?: number;
+  /** The epoch of that position, as sync_bootstrap and sync_head give it. */
+  epoch?: string;
+  /** The entities to follow. Without it: all. */
+  entities?: (keyof Rows<M> & string)[];
+  /** Ends the stream when it is aborted: it then throws the signal's reason. */
+  signal?: AbortSignal;
+  /** Is told whenever a stream begins, of the newest position that the server has. */
+  onHello?: (hello: Hello) => void;
+}
+
+export interface Hello {
+  position: number;
+  epoch: string;
+  server_time: string;
+}
+
+interface MutationParams {
+  mutation_id?: string | null;
+}
+
 interface WireError {
   code: number;
   message: string;
@@ -224,12 +275,14 @@ const defaultRetries = 4;
 const firstWait = 100;
 /** A server that asks for a longer wait gets no further attempt. */
 const longestWait = 10_000;
+/** How long a stream may be silent, in milliseconds. The server sends a ping every 15 s. */
+const longestSilence = 40_000;
 /** The part of a token's life after which it is renewed. */
 const renewAfter = 0.8;
 
 /** A client of one server. The generated class Rowcall, which has the server's methods, is made of it. */
 export class Client<M extends MethodMap<M>> {
-  readonly #access: Record<keyof M, "read" | "write">;
+  readonly #access: Record<keyof M, Access>;
   readonly #options: Options;
   readonly #fetch: typeof fetch;
   readonly #url: string;
@@ -242,7 +295,7 @@ export class Client<M extends MethodMap<M>> {
   #spent = false;
   #lastId = 0;
 
-  constructor(access: Record<keyof M, "read" | "write">, options: Options = {}) {
+  constructor(access: Record<keyof M, Access>, options: Options = {}) {
     this.#access = access;
     this.#options = options;
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
@@ -339,6 +392,63 @@ export class Client<M extends MethodMap<M>> {
     }
   }
 
+  /**
+   * Gives the changes of the rows that one may see, as they come. It goes on by itself when the connection ends, without a gap and
+   * without repeating one, for as long as the server can be asked again. RESYNC_REQUIRED: the log does not go back that far any more, or the
+   * database was restored, so whoever keeps a copy starts over.
+   *
+   *     for await (const change of rc.changes({ since, entities: ["task"] })) …
+   */
+  async *changes(options: ChangesOptions<M> = {}): AsyncGenerator<RowChange<M>, void, undefined> {
+    let { since, epoch } = options;
+    for (let attempt = 0; ; attempt++) {
+      const silence = new AbortController();
+      let timer = setTimeout(() => silence.abort(), longestSilence);
+      const signal = options.signal ? AbortSignal.any([options.signal, silence.signal]) : silence.signal;
+      let asked = 0;
+      try {
+        const query = new URLSearchParams();
+        if (since !== undefined) query.set("since", String(since));
+        if (epoch) query.set("epoch", epoch);
+        if (options.entities) query.set("entities", options.entities.join(","));
+        const stream = await this.#authorized(signal, () => this.#open("/api/rpc?" + query, signal));
+        let last: number | undefined; // the position that the next change's prev must be
+        for await (const event of readEvents(stream)) {
+          clearTimeout(timer);
+          timer = setTimeout(() => silence.abort(), longestSilence);
+          const data = JSON.parse(event.data) as unknown;
+          if (event.type === "hello") {
+            last = since = Number(event.id);
+            ({ epoch } = data as Hello);
+            options.onHello?.(data as Hello);
+          } else if (event.type === "change") {
+            const change = (data as { params: RowChange<M> }).params;
+            if (change.prev !== last) break; // something is missing: ask again for what follows the last one
+            last = since = change.position;
+            attempt = 0;
+            yield change;
+          } else if (event.type === "ping") {
+            since = Number(event.id);
+            attempt = 0;
+          } else if (event.type === "resync") {
+            const error = { code: 4100, message: "The changes cannot be followed any longer", data: { kind: "RESYNC_REQUIRED", request_id: "" } };
+            throw new RowcallError({ ...error, data: { ...error.data, ...(data as object) } }, 200);
+          }
+        }
+        options.signal?.throwIfAborted();
+      } catch (error) {
+        options.signal?.throwIfAborted();
+        asked = askedWait(error);
+        if (!silence.signal.aborted && !repeatable(error, true)) throw error;
+      } finally {
+        clearTimeout(timer);
+        silence.abort(); // closes the connection
+      }
+      const wait = Math.min(firstWait * 2 ** attempt, longestWait) * (0.5 + Math.random() / 2);
+      await sleep(Math.max(asked, wait), options.signal);
+    }
+  }
+
   async #call(method: string, params: object | undefined, options: CallOptions = {}): Promise<unknown> {
     const wire = this.#wire(method, params);
     const reply = await this.#exchange([wire], JSON.stringify(wire), {}, options);
@@ -346,13 +456,14 @@ export class Client<M extends MethodMap<M>> {
   }
 
   #wire(method: string, params: object | undefined): WireCall {
+    if (this.#access[method as keyof M] === "once") params = { ...params, mutation_id: (params as MutationParams | undefined)?.mutation_id ?? newMutationId() };
     return { jsonrpc: "2.0", id: ++this.#lastId, method, params };
   }
 
   /** Sends the request until there is an answer to it, as often as is safe. */
   async #exchange(calls: WireCall[], body: string, headers: Record<string, string>, options: CallOptions): Promise<Reply> {
     const signal = this.#deadline(options);
-    const safe = calls.every(({ method }) => this.#access[method as keyof M] === "read");
+    const safe = calls.every(({ method }) => this.#access[method as keyof M] !== "write");
     for (let attempt = 0; ; attempt++) {
       try {
         return await this.#authorized(signal, async () => {
@@ -466,20 +577,38 @@ export class Client<M extends MethodMap<M>> {
   }
 
   async #post(path: string, body: string, more: Record<string, string>, signal: AbortSignal, authorized = true): Promise<Reply> {
+    const headers = { "Content-Type": "application/json", ...more };
+    return await this.#reply(await this.#send(path, { method: "POST", headers, body }, signal, authorized), signal);
+  }
+
+  /** Opens a stream of events. */
+  async #open(path: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+    const response = await this.#send(path, { headers: { Accept: "text/event-stream" } }, signal);
+    if (response.body && response.headers.get("Content-Type")?.startsWith("text/event-stream")) return response.body;
+    throwRefusal(await this.#reply(response, signal));
+    throw new TransportError(`The answer, HTTP ${response.status}, is no stream`, response.status);
+  }
+
+  /** Sends a request and gives the head of the answer. */
+  async #send(path: string, init: { method?: string; headers: Record<string, string>; body?: string }, signal: AbortSignal, authorized = true): Promise<Response> {
     signal.throwIfAborted();
-    const headers: Record<string, string> = { "Content-Type": "application/json", ...more };
     const token = this.#options.cookies ? undefined : (this.#session?.token ?? this.#options.token);
-    if (authorized && token) headers["Authorization"] = "Bearer " + token;
-    let status: number | undefined;
+    if (authorized && token) init.headers["Authorization"] = "Bearer " + token;
     try {
-      const credentials = this.#options.cookies ? "include" : "omit";
-      const response = await this.#fetch(this.#url + path, { method: "POST", headers, body, signal, credentials });
-      status = response.status;
-      const retryAfter = 1000 * Number(response.headers.get("Retry-After")) || 0;
-      return { status, retryAfter, body: parseReply(await response.text()) };
+      return await this.#fetch(this.#url + path, { ...init, signal, credentials: this.#options.cookies ? "include" : "omit" });
     } catch (error) {
       signal.throwIfAborted();
-      throw new TransportError(status ? `The answer, HTTP ${status}, is not Rowcall's` : "The server cannot be reached", status, error);
+      throw new TransportError("The server cannot be reached", undefined, error);
+    }
+  }
+
+  async #reply(response: Response, signal: AbortSignal): Promise<Reply> {
+    const { status, headers } = response;
+    try {
+      return { status, retryAfter: 1000 * Number(headers.get("Retry-After")) || 0, body: parseReply(await response.text()) };
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new TransportError(`The answer, HTTP ${status}, is not Rowcall's`, status, error);
     }
   }
 }
@@ -536,12 +665,20 @@ function timeLeft(session: Session): number {
   return Date.parse(session.expires_at) - Date.now();
 }
 
+/** A UUIDv7 (RFC 9562). */
+function newMutationId(): string {
+  const time = Date.now().toString(16).padStart(12, "0");
+  const chance = Array.from(crypto.getRandomValues(new Uint8Array(10)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const variant = "89ab"[parseInt(chance[0]!, 16) % 4];
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${chance.slice(1, 4)}-${variant}${chance.slice(4, 7)}-${chance.slice(7, 19)}`;
+}
+
 /** How long, in milliseconds, the server asks to be left alone after the error. */
 function askedWait(error: unknown): number {
   return error instanceof RowcallError ? ((error.data as { retry_after_ms?: number }).retry_after_ms ?? 0) : 0;
 }
 
-/** Tells whether a request that failed may be sent again: because nothing of it ran, or because it only reads. */
+/** Tells whether a request that failed may be sent again: because nothing of it ran, or because it is safe to run twice. */
 function repeatable(error: unknown, safe: boolean): boolean {
   if (error instanceof RowcallError) {
     // The server begins nothing of what it refuses as a whole or for coming too often.
@@ -551,7 +688,7 @@ function repeatable(error: unknown, safe: boolean): boolean {
   return safe && error instanceof TransportError && (error.status === undefined || error.status === 429 || error.status >= 500);
 }
 
-async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+async function sleep(ms: number, signal = new AbortController().signal): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     await abortable(new Promise((done) => (timer = setTimeout(done, ms))), signal);

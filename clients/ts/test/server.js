@@ -40,17 +40,22 @@ export async function startRowcall(settings = {}) {
 
 /**
  * Starts an HTTP server that answers with answer(request, n) for the nth request: {status, headers, body}, or undefined to
- * break the connection. requests are what it was asked.
+ * break the connection. An answer with events is a stream of them, which ends if it is asked to. requests are what it was asked.
  */
 export async function startFake(answer) {
   const requests = [];
   const server = createServer(async (req, res) => {
     let text = "";
     for await (const chunk of req) text += chunk;
-    const request = { path: req.url, headers: req.headers, body: JSON.parse(text) };
+    const request = { path: req.url, headers: req.headers, body: text && JSON.parse(text) };
     requests.push(request);
     const a = await answer(request, requests.length - 1);
     if (!a) return req.socket.destroy();
+    if (a.events) {
+      res.writeHead(200, { "Content-Type": "text/event-stream" });
+      for (const event of a.events) res.write(event);
+      return a.open ? undefined : res.end();
+    }
     res.writeHead(a.status ?? 200, a.headers).end(typeof a.body === "string" ? a.body : JSON.stringify(a.body));
   });
   server.listen(0, "127.0.0.1");
@@ -75,3 +80,11 @@ export function result(request, value) {
 export function refusal(status, kind, data = {}) {
   return { status, body: { jsonrpc: "2.0", id: null, error: { code: 1, message: kind, data: { kind, request_id: "r", ...data } } } };
 }
+
+/** Server-sent events, as the server has them. */
+export const hello = (position, epoch = "e1") =>
+  `id: ${position}\nevent: hello\ndata: ${JSON.stringify({ position, epoch, server_time: "2026-01-01T00:00:00Z" })}\n\n`;
+export const change = (position, prev, params = {}) =>
+  `id: ${position}\nevent: change\ndata: ${JSON.stringify({ jsonrpc: "2.0", method: "change", params: { position, prev, ...params } })}\n\n`;
+export const ping = (position) => `id: ${position}\nevent: ping\ndata: {"position":${position}}\n\n`;
+export const farewell = (event, reason) => `event: ${event}\ndata: ${JSON.stringify({ reason })}\n\n`;

@@ -135,7 +135,7 @@ export async function batches() {
     },
     { atomic: true },
   );
-  expect<Equal<typeof made, { data: Task }>>();
+  expect<Equal<typeof made, { data: Task; position: number | null }>>();
   project.data.name.toUpperCase();
 }
 
@@ -151,4 +151,18 @@ export async function errors() {
     // @ts-expect-error data of another kind
     if (error instanceof RowcallError && error.is("CONFLICT")) error.data.issues;
   }
+}
+
+export async function changes() {
+  for await (const change of rc.changes({ since: 1, entities: ["task", "user"], onHello: (hello) => hello.position.toFixed() })) {
+    if (change.entity !== "task") continue;
+    expect<Equal<typeof change.data, Task | null>>();
+    expect<Equal<typeof change.id, number>>();
+    // @ts-expect-error a deleted row is not there
+    change.data.title;
+    if (change.op !== "delete") change.data.title.toUpperCase();
+    else expect<Equal<typeof change.data, null>>();
+  }
+  // @ts-expect-error an entity that there is not
+  rc.changes({ entities: ["tsk"] });
 }
