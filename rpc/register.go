@@ -3,11 +3,13 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	"rowcall/model"
 	"rowcall/modules/auth"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/ledger"
 	"rowcall/modules/store"
 )
 
@@ -15,6 +17,10 @@ import (
 type API struct {
 	DB    *store.DB
 	Authn *model.Authn
+
+	MutationRetention time.Duration // how long mutations are remembered; 0 for ledger.MinRetention
+
+	ledger *ledger.Ledger
 }
 
 // Guard is the guard of a Mux with these methods: a call needs an actor, unless its method is public. What it changes is logged under
@@ -27,6 +33,7 @@ func Guard(ctx context.Context, method string) error {
 
 // Register adds every method to m, and last the one that describes them.
 func Register(m *jsonrpc.Mux, api API) {
+	api.ledger = ledger.New(api.DB, api.MutationRetention)
 	projectMethods(m, api)
 	taskMethods(m, api)
 	userMethods(m, api)

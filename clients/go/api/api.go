@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 
 	"rowcall/modules/rpcclient"
 )
@@ -34,7 +35,8 @@ var (
 	CountTasks = rpcclient.Method[CountTasksParams, rpcclient.Data[CountTasksData]]{Name: "count_tasks", Reads: true}
 	// CountUsers: count the users that the filters choose
 	CountUsers = rpcclient.Method[CountUsersParams, rpcclient.Data[CountUsersData]]{Name: "count_users", Reads: true}
-	// CreateAPIKey: create an API key. The answer has the key itself in `key`: the only time that it is shown.
+	// CreateAPIKey: create an API key. The answer has the key itself in `key`: the only time that it is shown. A
+	// call that is repeated with its mutation_id is answered without it.
 	CreateAPIKey = rpcclient.Method[CreateAPIKeyParams, rpcclient.Written[CreateAPIKeyData]]{Name: "create_api_key"}
 	// CreateProject: create a project
 	CreateProject = rpcclient.Method[CreateProjectParams, rpcclient.Written[Project]]{Name: "create_project"}
@@ -218,6 +220,9 @@ type CountUsersData struct {
 // CreateAPIKeyParams are the params of create_api_key.
 type CreateAPIKeyParams struct {
 	Data APIKeyCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // CreateAPIKeyData is a part of what it is named after.
@@ -239,57 +244,84 @@ type CreateAPIKeyData struct {
 	Scopes     []string   `json:"scopes"`
 	ExpiresAt  *time.Time `json:"expires_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
-	Key        string     `json:"key"`
+	Key        *string    `json:"key,omitzero"`
 }
 
 // CreateProjectParams are the params of create_project.
 type CreateProjectParams struct {
 	Data ProjectCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // CreateProjectsParams are the params of create_projects.
 type CreateProjectsParams struct {
 	Data []ProjectCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // CreateTaskParams are the params of create_task.
 type CreateTaskParams struct {
 	Data TaskCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // CreateTasksParams are the params of create_tasks.
 type CreateTasksParams struct {
 	Data []TaskCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteAPIKeyParams are the params of delete_api_key.
 type DeleteAPIKeyParams struct {
 	ID      int64                `json:"id"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteProjectParams are the params of delete_project.
 type DeleteProjectParams struct {
 	ID      int64                `json:"id"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteProjectsParams are the params of delete_projects.
 type DeleteProjectsParams struct {
 	IDs     []int64              `json:"ids,omitzero"`
 	Filters []ProjectFilterGroup `json:"filters,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteTaskParams are the params of delete_task.
 type DeleteTaskParams struct {
 	ID      int64                `json:"id"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteTasksParams are the params of delete_tasks.
 type DeleteTasksParams struct {
 	IDs     []int64           `json:"ids,omitzero"`
 	Filters []TaskFilterGroup `json:"filters,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // GetProjectParams are the params of get_project.
@@ -340,11 +372,17 @@ type ListUsersParams struct {
 // ResumeUserParams are the params of resume_user.
 type ResumeUserParams struct {
 	ID int64 `json:"id"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // SuspendUserParams are the params of suspend_user.
 type SuspendUserParams struct {
 	ID int64 `json:"id"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // SyncBootstrapParams are the params of sync_bootstrap.
@@ -402,12 +440,18 @@ type UpdateProjectParams struct {
 	ID      int64                `json:"id"`
 	Data    ProjectUpdate        `json:"data"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpdateProjectsParams are the params of update_projects.
 type UpdateProjectsParams struct {
 	Filters []ProjectFilterGroup `json:"filters"`
 	Data    ProjectUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpdateTaskParams are the params of update_task.
@@ -415,12 +459,18 @@ type UpdateTaskParams struct {
 	ID      int64                `json:"id"`
 	Data    TaskUpdate           `json:"data"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpdateTasksParams are the params of update_tasks.
 type UpdateTasksParams struct {
 	Filters []TaskFilterGroup `json:"filters"`
 	Data    TaskUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpsertProjectParams are the params of upsert_project.
@@ -428,6 +478,9 @@ type UpsertProjectParams struct {
 	Data ProjectCreate `json:"data"`
 	// The fields by which a row is the same: those of a unique key.
 	On []string `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpsertTaskParams are the params of upsert_task.
@@ -435,6 +488,9 @@ type UpsertTaskParams struct {
 	Data TaskCreate `json:"data"`
 	// There is no unique key to name.
 	On any `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // APIKey is the schema ApiKey.

@@ -87,9 +87,19 @@ export interface Methods {
     params: { filters?: UserFilters };
     result: { data: { count: number } };
   };
-  /** Create an API key. The answer has the key itself in `key`: the only time that it is shown. */
+  /**
+   * Create an API key. The answer has the key itself in `key`: the only time that it is shown. A call
+   * that is repeated with its mutation_id is answered without it.
+   */
   create_api_key: {
-    params: { data: ApiKeyCreate };
+    params: {
+      data: ApiKeyCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: {
       data: {
         id: number;
@@ -109,39 +119,83 @@ export interface Methods {
         scopes: ("read" | "write" | "admin")[];
         expires_at: string | null;
         last_used_at: string | null;
-        key: string;
+        key?: string;
       };
       position: number | null;
     };
   };
   /** Create a project */
   create_project: {
-    params: { data: ProjectCreate };
+    params: {
+      data: ProjectCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project; position: number | null };
   };
   /** Create projects. At most 1,000 of them, all or nothing. */
   create_projects: {
-    params: { data: ProjectCreate[] };
+    params: {
+      data: ProjectCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project[]; position: number | null };
   };
   /** Create a task */
   create_task: {
-    params: { data: TaskCreate };
+    params: {
+      data: TaskCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task; position: number | null };
   };
   /** Create tasks. At most 1,000 of them, all or nothing. */
   create_tasks: {
-    params: { data: TaskCreate[] };
+    params: {
+      data: TaskCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task[]; position: number | null };
   };
   /** Delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key. */
   delete_api_key: {
-    params: { id: number; version?: number | null };
+    params: {
+      id: number;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: ApiKey; position: number | null };
   };
   /** Delete the project with an id. The answer has it as it was. A `version` is as in update_project. */
   delete_project: {
-    params: { id: number; version?: number | null };
+    params: {
+      id: number;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project; position: number | null };
   };
   /**
@@ -149,12 +203,28 @@ export interface Methods {
    * most 1,000 of them, all or nothing. The answer has them as they were.
    */
   delete_projects: {
-    params: { ids?: number[] | null; filters?: ProjectFilterGroup | ProjectFilterGroup[] };
+    params: {
+      ids?: number[] | null;
+      filters?: ProjectFilterGroup | ProjectFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project[]; position: number | null };
   };
   /** Delete the task with an id. The answer has it as it was. A `version` is as in update_task. */
   delete_task: {
-    params: { id: number; version?: number | null };
+    params: {
+      id: number;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task; position: number | null };
   };
   /**
@@ -162,7 +232,15 @@ export interface Methods {
    * 1,000 of them, all or nothing. The answer has them as they were.
    */
   delete_tasks: {
-    params: { ids?: number[] | null; filters?: TaskFilterGroup | TaskFilterGroup[] };
+    params: {
+      ids?: number[] | null;
+      filters?: TaskFilterGroup | TaskFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task[]; position: number | null };
   };
   /** Get the project with an id */
@@ -218,7 +296,14 @@ export interface Methods {
   };
   /** Let a suspended user in again, as an admin */
   resume_user: {
-    params: { id: number };
+    params: {
+      id: number;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: User };
   };
   /**
@@ -231,7 +316,14 @@ export interface Methods {
   };
   /** Suspend a user and end their sessions in the tenant, as an admin */
   suspend_user: {
-    params: { id: number };
+    params: {
+      id: number;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: User };
   };
   /**
@@ -287,12 +379,29 @@ export interface Methods {
    * the row as it is.
    */
   update_project: {
-    params: { id: number; data: ProjectUpdate; version?: number | null };
+    params: {
+      id: number;
+      data: ProjectUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project; position: number | null };
   };
   /** Update all projects that the filters choose. At most 1,000 of them, all or nothing. */
   update_projects: {
-    params: { filters: ProjectFilterGroup | ProjectFilterGroup[]; data: ProjectUpdate };
+    params: {
+      filters: ProjectFilterGroup | ProjectFilterGroup[];
+      data: ProjectUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project[]; position: number | null };
   };
   /**
@@ -301,12 +410,29 @@ export interface Methods {
    * row as it is.
    */
   update_task: {
-    params: { id: number; data: TaskUpdate; version?: number | null };
+    params: {
+      id: number;
+      data: TaskUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task; position: number | null };
   };
   /** Update all tasks that the filters choose. At most 1,000 of them, all or nothing. */
   update_tasks: {
-    params: { filters: TaskFilterGroup | TaskFilterGroup[]; data: TaskUpdate };
+    params: {
+      filters: TaskFilterGroup | TaskFilterGroup[];
+      data: TaskUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task[]; position: number | null };
   };
   /**
@@ -318,6 +444,11 @@ export interface Methods {
       data: ProjectCreate;
       /** The fields by which a row is the same: those of a unique key. */
       on: "name"[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
     };
     result: { data: Project; position: number | null };
   };
@@ -330,6 +461,11 @@ export interface Methods {
       data: TaskCreate;
       /** There is no unique key to name. */
       on: unknown[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
     };
     result: { data: Task; position: number | null };
   };
