@@ -111,7 +111,7 @@ type entity[E store.Entity[K], K store.Key] struct {
 	plural string
 }
 
-// crud registers the generic methods of an entity. plural is its name in list_<plural>.
+// crud registers the generic methods of an entity, whose rows sync_push writes, too. plural is its name in list_<plural>.
 func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.Repo[E, K], plural string) {
 	readable(m, api, repo, plural)
 	n := entity[E, K]{api, repo, plural}
@@ -123,6 +123,7 @@ func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.R
 	handleWrite(m, api, "upsert_"+one, n.upsert, d.upsert())
 	handleWrite(m, api, "delete_"+one, n.delete, d.delete())
 	handleWrite(m, api, "delete_"+plural, n.deleteAll, d.deleteAll())
+	api.writers[one] = n.apply
 }
 
 // readable registers the generic methods that only read.

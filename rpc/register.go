@@ -20,7 +20,8 @@ type API struct {
 
 	MutationRetention time.Duration // how long mutations are remembered; 0 for ledger.MinRetention
 
-	ledger *ledger.Ledger
+	ledger  *ledger.Ledger
+	writers map[string]writer // of the entities that sync_push writes, by their names
 }
 
 // Guard is the guard of a Mux with these methods: a call needs an actor, unless its method is public. What it changes is logged under
@@ -33,12 +34,13 @@ func Guard(ctx context.Context, method string) error {
 
 // Register adds every method to m, and last the one that describes them.
 func Register(m *jsonrpc.Mux, api API) {
-	api.ledger = ledger.New(api.DB, api.MutationRetention)
+	api.ledger, api.writers = ledger.New(api.DB, api.MutationRetention), map[string]writer{}
 	projectMethods(m, api)
 	taskMethods(m, api)
 	userMethods(m, api)
 	apiKeyMethods(m, api)
 	syncMethods(m, api)
+	pushMethod(m, api)
 	discover(m)
 }
 

@@ -102,6 +102,13 @@ var (
 	// SyncHead: tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
 	// that of the last one that was pruned.
 	SyncHead = rpcclient.Method[SyncHeadParams, rpcclient.Data[SyncHeadData]]{Name: "sync_head", Reads: true}
+	// SyncPush: carry out mutations that were queued offline, in their order. Up to 1,000 of them. Each is kept by
+	// itself, at most once, and one that fails does not hold back the others: `applied`, with the row as it is then
+	// (null after a delete); `conflict`, with the row as the caller may see it (null when it is gone), if `version`
+	// is not its version any more; or `rejected`, with the error of the mutation, whose paths begin at its members.
+	// To a `mutation_id` that was pushed before, the answer is that of the first time. An error of the whole call
+	// leaves open what was applied: push all of it again.
+	SyncPush = rpcclient.Method[SyncPushParams, rpcclient.Written[[]SyncPushDataItem]]{Name: "sync_push"}
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
@@ -435,6 +442,23 @@ type SyncHeadData struct {
 	Epoch    string `json:"epoch"`
 }
 
+// SyncPushParams are the params of sync_push.
+type SyncPushParams struct {
+	Mutations []SyncPushParamsMutationsItem `json:"mutations"`
+}
+
+// SyncPushDataItem is a part of what it is named after.
+type SyncPushDataItem struct {
+	MutationID uuid.UUID              `json:"mutation_id"`
+	Status     string                 `json:"status"`
+	ID         jsontext.Value         `json:"id,omitzero"`
+	Position   *int64                 `json:"position,omitzero"`
+	Version    *int64                 `json:"version,omitzero"`
+	Data       map[string]any         `json:"data,omitzero"`
+	Current    map[string]any         `json:"current,omitzero"`
+	Error      *SyncPushDataItemError `json:"error,omitzero"`
+}
+
 // UpdateProjectParams are the params of update_project.
 type UpdateProjectParams struct {
 	ID      int64                `json:"id"`
@@ -491,6 +515,35 @@ type UpsertTaskParams struct {
 	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
 	// the first time.
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// SyncPushParamsMutationsItem is a part of what it is named after.
+type SyncPushParamsMutationsItem struct {
+	// A UUIDv7 made for this mutation.
+	MutationID uuid.UUID `json:"mutation_id"`
+	Op         string    `json:"op"`
+	Entity     string    `json:"entity"`
+	// Of the row. To create one, a UUIDv7 where ids are UUIDs, else none.
+	ID      any                  `json:"id,omitzero"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// As in create_<entity> and update_<entity>.
+	Data map[string]any `json:"data,omitzero"`
+}
+
+// SyncPushDataItemError is a part of what it is named after.
+type SyncPushDataItemError struct {
+	Code    int64  `json:"code"`
+	Message string `json:"message"`
+	// `kind`, and further members, as in the error of a call; it has no request_id.
+	Data SyncPushDataItemErrorData `json:"data"`
+}
+
+// SyncPushDataItemErrorData: `kind`, and further members, as in the error of a call; it has no request_id.
+type SyncPushDataItemErrorData struct {
+	Kind string `json:"kind"`
+
+	// ByName has members of other names.
+	ByName map[string]jsontext.Value `json:",embed"`
 }
 
 // APIKey is the schema ApiKey.

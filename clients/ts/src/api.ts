@@ -374,6 +374,47 @@ export interface Methods {
     result: { data: { position: number; tail: number; epoch: string } };
   };
   /**
+   * Carry out mutations that were queued offline, in their order. Up to 1,000 of them. Each is kept by
+   * itself, at most once, and one that fails does not hold back the others: `applied`, with the row as
+   * it is then (null after a delete); `conflict`, with the row as the caller may see it (null when it is
+   * gone), if `version` is not its version any more; or `rejected`, with the error of the mutation,
+   * whose paths begin at its members. To a `mutation_id` that was pushed before, the answer is that of
+   * the first time. An error of the whole call leaves open what was applied: push all of it again.
+   */
+  sync_push: {
+    params: {
+      mutations: {
+        /** A UUIDv7 made for this mutation. */
+        mutation_id: string;
+        op: "create" | "update" | "delete";
+        entity: "project" | "task";
+        /** Of the row. To create one, a UUIDv7 where ids are UUIDs, else none. */
+        id?: number | string | null;
+        version?: number | null;
+        /** As in create_<entity> and update_<entity>. */
+        data?: Record<string, unknown> | null;
+      }[];
+    };
+    result: {
+      data: {
+        mutation_id: string;
+        status: "applied" | "conflict" | "rejected";
+        id?: number | string;
+        position?: number;
+        version?: number;
+        data?: Record<string, unknown> | null;
+        current?: Record<string, unknown> | null;
+        error?: {
+          code: number;
+          message: string;
+          /** `kind`, and further members, as in the error of a call; it has no request_id. */
+          data: { kind: string; [name: string]: unknown };
+        };
+      }[];
+      position: number | null;
+    };
+  };
+  /**
    * Update the project with an id. Fields that are left out stay as they are, and null in a field that
    * can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with
    * the row as it is.
@@ -503,6 +544,7 @@ const access: Record<keyof Methods, "read" | "write"> = {
   sync_bootstrap: "read",
   sync_delta: "read",
   sync_head: "read",
+  sync_push: "write",
   update_project: "write",
   update_projects: "write",
   update_task: "write",
