@@ -45,6 +45,28 @@ func idOfTime(at time.Time) uuid.UUID {
 	return id
 }
 
+// A write without a name is one statement, as if there were no ledger.
+func TestWritesWithoutNamesCostNothing(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	c := s.As(t, "demo1")
+	params := rpctest.Row{"data": rpctest.Row{"name": "x"}}
+	for want, params := range []rpctest.Row{1: params, 6: named(rpctest.Row{"data": rpctest.Row{"name": "y"}})} {
+		if params == nil {
+			continue
+		}
+		body, err := json.Marshal(rpctest.Row{"method": "create_project", "params": params})
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := &auth.Request{Now: time.Now, Actor: c.Actor}
+		s.Mux.Serve(auth.WithRequest(t.Context(), request), "", body)
+		if n := request.Stats.Statements; n != want {
+			t.Errorf("%d statements, want %d", n, want)
+		}
+	}
+}
+
 // Every method that writes, whatever comes of it: asked again it answers the same, and nothing more happens.
 func TestRepeatedMutations(t *testing.T) {
 	t.Parallel()

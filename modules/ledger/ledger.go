@@ -162,6 +162,15 @@ func Time(id uuid.UUID) time.Time {
 	return time.UnixMilli(ms)
 }
 
+// First returns the least UUID that was made at a time, by which those that were made before are told.
+func First(at time.Time) (id uuid.UUID) {
+	ms := at.UnixMilli()
+	for i := range 6 {
+		id[i] = byte(ms >> (8 * (5 - i)))
+	}
+	return id
+}
+
 // statements is a store.Tx or a store.PlatformTx.
 type statements interface {
 	Get(dest any, query string, args ...any) error
