@@ -17,11 +17,12 @@ func apiKeyMethods(m *jsonrpc.Mux, api API) {
 		Type:        openrpc.Types{"array"}, Items: openrpc.Enum(auth.ScopeNames...), MinItems: new(1), Examples: []any{[]string{"read"}},
 	}}
 	handleWrite(m, api, "create_api_key", createAPIKey, described(doc{
-		entity:      d,
-		summary:     "Create an API key",
-		description: "The answer has the key itself in `key`: the only time that it is shown.",
-		params:      schemas{"data": d.ref("Create")},
-		errors:      writeErrors,
+		entity:  d,
+		summary: "Create an API key",
+		description: "The answer has the key itself in `key`: the only time that it is shown. A call that is repeated with " +
+			"its mutation_id is answered without it.",
+		params: schemas{"data": d.ref("Create")},
+		errors: writeErrors,
 		example: &example{
 			object{value("data", d.exampleNew())},
 			writtenOf(append(d.exampleRow(), value("key", "rck_4Zb0bV0m6Qw1yWc5eT2kL9pX7sR3uNfH"))),
@@ -33,8 +34,11 @@ func apiKeyMethods(m *jsonrpc.Mux, api API) {
 
 type newAPIKey struct {
 	model.APIKey
-	Key string `json:"key"` // the key itself, in this answer only
+	Key string `json:"key,omitzero"` // the key itself, in this answer only
 }
+
+// forget implements forgetful: a call that is repeated does not show the key again.
+func (k *newAPIKey) forget() { k.Key = "" }
 
 func createAPIKey(tx *store.Tx, p createParams) (newAPIKey, error) {
 	k, err := model.APIKeys.DecodeNew(p.Data)

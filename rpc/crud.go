@@ -23,7 +23,8 @@ type (
 		Data     T      `json:"data"`
 		Position *int64 `json:"position"` // of the last entry in the change log; null if nothing was changed
 
-		at *int64 // where the position will be, which is 0 until the change is committed
+		at   *int64         // where the position will be, which is 0 until the change is committed
+		text jsontext.Value // all of it, as it was answered to the call that this one repeats; nil: to none
 	}
 	page[E any] struct {
 		Data       rows[E] `json:"data"`
@@ -36,12 +37,15 @@ type (
 
 	createParams struct {
 		Data jsontext.Value `json:"data"`
+		mutable
 	}
 	createAllParams struct {
 		Data []jsontext.Value `json:"data"`
+		mutable
 	}
 	byID[K store.Key] struct {
 		ID K `json:"id"`
+		mutable
 	}
 	getParams[K store.Key] struct {
 		ID      K              `json:"id"`
@@ -52,22 +56,27 @@ type (
 		ID      K              `json:"id"`
 		Data    jsontext.Value `json:"data"`
 		Version *int64         `json:"version,omitzero"`
+		mutable
 	}
 	deleteParams[K store.Key] struct {
 		ID      K      `json:"id"`
 		Version *int64 `json:"version,omitzero"`
+		mutable
 	}
 	deleteAllParams[K store.Key] struct {
 		IDs     []K            `json:"ids,omitzero"`
 		Filters jsontext.Value `json:"filters,omitzero"`
+		mutable
 	}
 	updateAllParams struct {
 		Filters jsontext.Value `json:"filters"`
 		Data    jsontext.Value `json:"data"`
+		mutable
 	}
 	upsertParams struct {
 		Data jsontext.Value `json:"data"`
 		On   []string       `json:"on"`
+		mutable
 	}
 	aggregateParams struct {
 		Filters    jsontext.Value `json:"filters,omitzero"`
@@ -102,7 +111,7 @@ type entity[E store.Entity[K], K store.Key] struct {
 	plural string
 }
 
-// crud registers the generic methods of an entity. plural is its name in list_<plural>.
+// crud registers the generic methods of an entity, whose rows sync_push writes, too. plural is its name in list_<plural>.
 func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.Repo[E, K], plural string) {
 	readable(m, api, repo, plural)
 	n := entity[E, K]{api, repo, plural}
@@ -114,6 +123,7 @@ func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.R
 	handleWrite(m, api, "upsert_"+one, n.upsert, d.upsert())
 	handleWrite(m, api, "delete_"+one, n.delete, d.delete())
 	handleWrite(m, api, "delete_"+plural, n.deleteAll, d.deleteAll())
+	api.writers[one] = n.apply
 }
 
 // readable registers the generic methods that only read.
@@ -138,9 +148,12 @@ func handle[P, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx,
 	}, opts...)
 }
 
-// handleWrite registers a method that writes. Its statements each commit by themselves.
-func handleWrite[P, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx, P) (R, error), opts ...jsonrpc.MethodOption) {
+// handleWrite registers a method that writes. Its statements each commit by themselves, unless the call is a mutation with a name.
+func handleWrite[P mutating, R any](m *jsonrpc.Mux, api API, method string, do func(*store.Tx, P) (R, error), opts ...jsonrpc.MethodOption) {
 	jsonrpc.Handle(m, method, func(ctx context.Context, p P) (changed[R], error) {
+		if p.mutationID() != nil {
+			return once(ctx, api, method, p, do)
+		}
 		tx, err := api.DB.Session(ctx)
 		if err != nil {
 			return changed[R]{}, err
@@ -148,13 +161,6 @@ func handleWrite[P, R any](m *jsonrpc.Mux, api API, method string, do func(*stor
 		result, err := do(tx, p)
 		return changed[R]{Data: result, at: tx.Position()}, err
 	}, opts...)
-}
-
-// Settle implements jsonrpc.Settler.
-func (w *changed[T]) Settle() {
-	if w.at != nil && *w.at != 0 {
-		w.Position = w.at
-	}
 }
 
 func (n entity[E, K]) create(tx *store.Tx, p createParams) (row[E], error) {

@@ -51,6 +51,7 @@ func (d doc) method(m jsonrpc.Method, s *openrpc.Schemas) openrpc.Method {
 		Params: []openrpc.Content{}, Result: openrpc.Content{Name: "result", Schema: s.Output(m.Result)},
 	}
 	params := s.Input(m.Params)
+	refine(params, schemas{"mutation_id": {Type: openrpc.Types{"string"}, Format: "uuid", Description: mutationWords}})
 	refine(params, d.params)
 	for _, p := range params.Properties {
 		param := openrpc.Content{Name: p.Name, Required: slices.Contains(params.Required, p.Name), Schema: p.Value}
@@ -67,6 +68,9 @@ func (d doc) method(m jsonrpc.Method, s *openrpc.Schemas) openrpc.Method {
 	}
 	if d.tag != "" {
 		described.Tags = []openrpc.Tag{{Name: d.tag}}
+	}
+	if params.Properties.Get("mutation_id") != nil {
+		d.errors = append(slices.Clone(d.errors), apperr.ValidationFailed)
 	}
 	for _, kind := range d.kinds(m.Public) {
 		described.Errors = append(described.Errors, openrpc.Reference{Ref: "#/components/errors/" + string(kind)})

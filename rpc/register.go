@@ -3,11 +3,13 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	"rowcall/model"
 	"rowcall/modules/auth"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/ledger"
 	"rowcall/modules/store"
 )
 
@@ -16,6 +18,11 @@ type API struct {
 	DB       *store.DB
 	Authn    *model.Authn
 	Replicas changelog.Replicas
+
+	MutationRetention time.Duration // how long mutations are remembered; 0 for ledger.MinRetention
+
+	ledger  *ledger.Ledger
+	writers map[string]writer // of the entities that sync_push writes, by their names
 }
 
 // Guard is the guard of a Mux with these methods: a call needs an actor, unless its method is public. What it changes is logged under
@@ -28,6 +35,7 @@ func Guard(ctx context.Context, method string) error {
 
 // Register adds every method to m, and last the one that describes them.
 func Register(m *jsonrpc.Mux, api API) {
+	api.ledger, api.writers = ledger.New(api.DB, api.MutationRetention), map[string]writer{}
 	projectMethods(m, api)
 	taskMethods(m, api)
 	userMethods(m, api)
@@ -35,6 +43,7 @@ func Register(m *jsonrpc.Mux, api API) {
 	syncMethods(m, api)
 	liveMethods(m)
 	replicaMethods(m, api)
+	pushMethod(m, api)
 	discover(m)
 }
 

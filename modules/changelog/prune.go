@@ -178,15 +178,18 @@ func (p *pruning) delete(tenant uuid.UUID, after, to int64) error {
 	return nil
 }
 
-// mutations forgets mutations that are past their retention both by when they were applied and by the time in their ids, which is
-// what a repeat is refused by.
+// mutations forgets mutations that are past their retention. The floor under which they are refused is raised first.
 func (p *pruning) mutations() error {
 	before := p.now.Add(-p.keep.Mutations - clocks)
+	floor := firstID(before).String()
+	if _, err := p.db.Platform(p.ctx).Exec(`UPDATE mutation_floor SET id = $1 WHERE id < $1`, floor); err != nil {
+		return err
+	}
 	for {
 		n, err := p.db.Platform(p.ctx).Exec(`
 			DELETE FROM mutation WHERE (tenant_id, user_id, id) IN (
 				SELECT tenant_id, user_id, id FROM mutation WHERE at < $1 AND id < $2 ORDER BY at LIMIT $3 FOR UPDATE SKIP LOCKED)`,
-			before, firstID(before).String(), batch)
+			before, floor, batch)
 		p.done.Mutations += n
 		if err != nil || n < batch {
 			return err

@@ -32,6 +32,8 @@ type transaction struct {
 	entries   []entry // to be appended
 	collected int     // bytes in them
 	head      int64   // after the last append; 0: none yet
+
+	last []func(*Tx) error // to be called when the entries have been appended
 }
 
 // entry is a change that waits to be appended.
@@ -182,6 +184,11 @@ func (p *plan) logData(row reflect.Value) (jsontext.Value, error) {
 	}
 	return append(data, '}'), nil
 }
+
+// BeforeCommit has a transaction call do as the last thing before it commits, when the positions of all of its entries are known, with
+// the Tx that is the whole: the context of a part may have ended. An error of do undoes the transaction. It must change no rows of a
+// repository.
+func (tx *Tx) BeforeCommit(do func(whole *Tx) error) { tx.whole.last = append(tx.whole.last, do) }
 
 const appendEntries = `
 	WITH head AS (

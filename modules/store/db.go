@@ -246,6 +246,9 @@ func (db *DB) Session(ctx context.Context) (*Tx, error) {
 	return &Tx{runner: newRunner(withTenant(ctx, tenant), db, db.tenant), Actor: actor, tenant: tenant, position: new(int64)}, nil
 }
 
+// Joined tells whether tx is a part of a transaction.
+func (tx *Tx) Joined() bool { return tx.whole != nil }
+
 // InTx runs do in one transaction for the actor of the context's request, and commits it if do returns nil. Whatever
 // else happens, be it a panic or a cancelled context, nothing is kept. An error of the commit itself is UNAVAILABLE if
 // the connection was lost: then it is not known whether the work was kept. With the context of a transaction, do is a part
@@ -283,7 +286,15 @@ func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
 		if part.whole.failed != nil {
 			return part.whole.failed
 		}
-		return part.Flush()
+		if err := part.Flush(); err != nil {
+			return err
+		}
+		for _, do := range part.whole.last {
+			if err := do(part); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err == nil && part.whole.head > 0 {
 		tx.db.committed(tx.Actor.Tenant, part.whole.head)

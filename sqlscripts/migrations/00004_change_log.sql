@@ -71,14 +71,23 @@ CALL tenant_table('replica');
 CREATE TABLE mutation (
     tenant_id uuid NOT NULL,
     user_id   bigint NOT NULL,
-    id        uuid NOT NULL,
+    id        uuid NOT NULL,                 -- a UUIDv7, so it tells its time
     digest    bytea NOT NULL,                -- SHA-256 of its content
-    answer    text NOT NULL,
-    at        timestamptz NOT NULL,
+    answer    bytea,                         -- NULL only until the transaction commits
     PRIMARY KEY (tenant_id, user_id, id)
 );
-CREATE INDEX mutation_by_time ON mutation (at);
+CREATE INDEX mutation_by_time ON mutation (id);
 CALL tenant_table('mutation');
+
+-- Mutations whose ids are under the floor may have been forgotten, and are refused. It never falls, so that does not depend on clocks.
+CREATE TABLE mutation_floor (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    id  uuid NOT NULL
+);
+INSERT INTO mutation_floor (id) VALUES ('00000000-0000-0000-0000-000000000000');
+GRANT SELECT, UPDATE ON mutation_floor TO rowcall_platform;
+CREATE FUNCTION least_mutation() RETURNS uuid LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
+    AS 'SELECT id FROM mutation_floor';
 
 -- Users are changed by the platform and by hand, beside any repository, so triggers log their changes: deferred to the commit, as
 -- the head's lock is the last that a transaction takes. app.method names the method, if there is one.

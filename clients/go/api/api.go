@@ -42,31 +42,32 @@ var (
 	CountTasks = rpcclient.Method[CountTasksParams, rpcclient.Data[CountTasksData]]{Name: "count_tasks", Reads: true}
 	// CountUsers: count the users that the filters choose
 	CountUsers = rpcclient.Method[CountUsersParams, rpcclient.Data[CountUsersData]]{Name: "count_users", Reads: true}
-	// CreateAPIKey: create an API key. The answer has the key itself in `key`: the only time that it is shown.
-	CreateAPIKey = rpcclient.Method[CreateAPIKeyParams, rpcclient.Written[CreateAPIKeyData]]{Name: "create_api_key"}
+	// CreateAPIKey: create an API key. The answer has the key itself in `key`: the only time that it is shown. A
+	// call that is repeated with its mutation_id is answered without it.
+	CreateAPIKey = rpcclient.Method[CreateAPIKeyParams, rpcclient.Written[CreateAPIKeyData]]{Name: "create_api_key", Once: true}
 	// CreateProject: create a project
-	CreateProject = rpcclient.Method[CreateProjectParams, rpcclient.Written[Project]]{Name: "create_project"}
+	CreateProject = rpcclient.Method[CreateProjectParams, rpcclient.Written[Project]]{Name: "create_project", Once: true}
 	// CreateProjects: create projects. At most 1,000 of them, all or nothing.
-	CreateProjects = rpcclient.Method[CreateProjectsParams, rpcclient.Written[[]Project]]{Name: "create_projects"}
+	CreateProjects = rpcclient.Method[CreateProjectsParams, rpcclient.Written[[]Project]]{Name: "create_projects", Once: true}
 	// CreateTask: create a task
-	CreateTask = rpcclient.Method[CreateTaskParams, rpcclient.Written[Task]]{Name: "create_task"}
+	CreateTask = rpcclient.Method[CreateTaskParams, rpcclient.Written[Task]]{Name: "create_task", Once: true}
 	// CreateTasks: create tasks. At most 1,000 of them, all or nothing.
-	CreateTasks = rpcclient.Method[CreateTasksParams, rpcclient.Written[[]Task]]{Name: "create_tasks"}
+	CreateTasks = rpcclient.Method[CreateTasksParams, rpcclient.Written[[]Task]]{Name: "create_tasks", Once: true}
 	// DeleteAPIKey: delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key.
-	DeleteAPIKey = rpcclient.Method[DeleteAPIKeyParams, rpcclient.Written[APIKey]]{Name: "delete_api_key"}
+	DeleteAPIKey = rpcclient.Method[DeleteAPIKeyParams, rpcclient.Written[APIKey]]{Name: "delete_api_key", Once: true}
 	// DeleteProject: delete the project with an id. The answer has it as it was. A `version` is as in
 	// update_project.
-	DeleteProject = rpcclient.Method[DeleteProjectParams, rpcclient.Written[Project]]{Name: "delete_project"}
+	DeleteProject = rpcclient.Method[DeleteProjectParams, rpcclient.Written[Project]]{Name: "delete_project", Once: true}
 	// DeleteProjects: delete projects. Those with the ids, or those that the filters choose: one of the two is
 	// given. At most 1,000 of them, all or nothing. The answer has them as they were.
-	DeleteProjects = rpcclient.Method[DeleteProjectsParams, rpcclient.Written[[]Project]]{Name: "delete_projects"}
+	DeleteProjects = rpcclient.Method[DeleteProjectsParams, rpcclient.Written[[]Project]]{Name: "delete_projects", Once: true}
 	// DeleteReplica: forget a replica
 	DeleteReplica = rpcclient.Method[DeleteReplicaParams, rpcclient.Data[DeleteReplicaData]]{Name: "delete_replica"}
 	// DeleteTask: delete the task with an id. The answer has it as it was. A `version` is as in update_task.
-	DeleteTask = rpcclient.Method[DeleteTaskParams, rpcclient.Written[Task]]{Name: "delete_task"}
+	DeleteTask = rpcclient.Method[DeleteTaskParams, rpcclient.Written[Task]]{Name: "delete_task", Once: true}
 	// DeleteTasks: delete tasks. Those with the ids, or those that the filters choose: one of the two is given. At
 	// most 1,000 of them, all or nothing. The answer has them as they were.
-	DeleteTasks = rpcclient.Method[DeleteTasksParams, rpcclient.Written[[]Task]]{Name: "delete_tasks"}
+	DeleteTasks = rpcclient.Method[DeleteTasksParams, rpcclient.Written[[]Task]]{Name: "delete_tasks", Once: true}
 	// GetProject: get the project with an id
 	GetProject = rpcclient.Method[GetProjectParams, rpcclient.Data[Project]]{Name: "get_project", Reads: true}
 	// GetTask: get the task with an id
@@ -96,7 +97,7 @@ var (
 	// 100 in a tenant.
 	RegisterReplica = rpcclient.Method[RegisterReplicaParams, rpcclient.Data[RegisterReplicaData]]{Name: "register_replica"}
 	// ResumeUser: let a suspended user in again, as an admin
-	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Written[User]]{Name: "resume_user"}
+	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Written[User]]{Name: "resume_user", Once: true}
 	// RPCDiscover: describe all methods. The result is this document, by the [OpenRPC
 	// specification](https://spec.open-rpc.org).
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
@@ -106,7 +107,7 @@ var (
 	// with `sync_bootstrap`.
 	Subscribe = rpcclient.Method[SubscribeParams, rpcclient.Data[SubscribeData]]{Name: "subscribe"}
 	// SuspendUser: suspend a user and end their sessions in the tenant, as an admin
-	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Written[User]]{Name: "suspend_user"}
+	SuspendUser = rpcclient.Method[SuspendUserParams, rpcclient.Written[User]]{Name: "suspend_user", Once: true}
 	// SyncBootstrap: copy all rows. Those that the caller may see, page by page: the next one is at `next_cursor`,
 	// which is null at the end. Applying what sync_delta answers since `position`, which is the same on every page,
 	// to the rows of all pages gives the state. A page may have fewer rows than `limit`. With `Accept:
@@ -121,26 +122,33 @@ var (
 	// SyncHead: tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
 	// that of the last one that was pruned.
 	SyncHead = rpcclient.Method[SyncHeadParams, rpcclient.Data[SyncHeadData]]{Name: "sync_head", Reads: true}
+	// SyncPush: carry out mutations that were queued offline, in their order. Up to 1,000 of them. Each is kept by
+	// itself, at most once, and one that fails does not hold back the others: `applied`, with the row as it is then
+	// (null after a delete); `conflict`, with the row as the caller may see it (null when it is gone), if `version`
+	// is not its version any more; or `rejected`, with the error of the mutation, whose paths begin at its members.
+	// To a `mutation_id` that was pushed before, the answer is that of the first time. An error of the whole call
+	// leaves open what was applied: push all of it again.
+	SyncPush = rpcclient.Method[SyncPushParams, rpcclient.Written[[]SyncPushDataItem]]{Name: "sync_push"}
 	// Unsubscribe: get no more changes. On a WebSocket only, at `GET /api/rpc`.
 	Unsubscribe = rpcclient.Method[rpcclient.None, rpcclient.Data[UnsubscribeData]]{Name: "unsubscribe"}
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
-	UpdateProject = rpcclient.Method[UpdateProjectParams, rpcclient.Written[Project]]{Name: "update_project"}
+	UpdateProject = rpcclient.Method[UpdateProjectParams, rpcclient.Written[Project]]{Name: "update_project", Once: true}
 	// UpdateProjects: update all projects that the filters choose. At most 1,000 of them, all or nothing.
-	UpdateProjects = rpcclient.Method[UpdateProjectsParams, rpcclient.Written[[]Project]]{Name: "update_projects"}
+	UpdateProjects = rpcclient.Method[UpdateProjectsParams, rpcclient.Written[[]Project]]{Name: "update_projects", Once: true}
 	// UpdateTask: update the task with an id. Fields that are left out stay as they are, and null in a field that
 	// can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the row
 	// as it is.
-	UpdateTask = rpcclient.Method[UpdateTaskParams, rpcclient.Written[Task]]{Name: "update_task"}
+	UpdateTask = rpcclient.Method[UpdateTaskParams, rpcclient.Written[Task]]{Name: "update_task", Once: true}
 	// UpdateTasks: update all tasks that the filters choose. At most 1,000 of them, all or nothing.
-	UpdateTasks = rpcclient.Method[UpdateTasksParams, rpcclient.Written[[]Task]]{Name: "update_tasks"}
+	UpdateTasks = rpcclient.Method[UpdateTasksParams, rpcclient.Written[[]Task]]{Name: "update_tasks", Once: true}
 	// UpsertProject: create a project, or update the one that is there. A row with the same values in the fields
 	// `on` is updated with the data, else a new one is created.
-	UpsertProject = rpcclient.Method[UpsertProjectParams, rpcclient.Written[Project]]{Name: "upsert_project"}
+	UpsertProject = rpcclient.Method[UpsertProjectParams, rpcclient.Written[Project]]{Name: "upsert_project", Once: true}
 	// UpsertTask: create a task, or update the one that is there. A row with the same values in the fields `on` is
 	// updated with the data, else a new one is created.
-	UpsertTask = rpcclient.Method[UpsertTaskParams, rpcclient.Written[Task]]{Name: "upsert_task"}
+	UpsertTask = rpcclient.Method[UpsertTaskParams, rpcclient.Written[Task]]{Name: "upsert_task", Once: true}
 )
 
 // AckReplicaParams are the params of ack_replica.
@@ -268,6 +276,9 @@ type CountUsersData struct {
 // CreateAPIKeyParams are the params of create_api_key.
 type CreateAPIKeyParams struct {
 	Data APIKeyCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // CreateAPIKeyData is a part of what it is named after.
@@ -289,45 +300,66 @@ type CreateAPIKeyData struct {
 	Scopes     []string   `json:"scopes"`
 	ExpiresAt  *time.Time `json:"expires_at"`
 	LastUsedAt *time.Time `json:"last_used_at"`
-	Key        string     `json:"key"`
+	Key        *string    `json:"key,omitzero"`
 }
 
 // CreateProjectParams are the params of create_project.
 type CreateProjectParams struct {
 	Data ProjectCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // CreateProjectsParams are the params of create_projects.
 type CreateProjectsParams struct {
 	Data []ProjectCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // CreateTaskParams are the params of create_task.
 type CreateTaskParams struct {
 	Data TaskCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // CreateTasksParams are the params of create_tasks.
 type CreateTasksParams struct {
 	Data []TaskCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteAPIKeyParams are the params of delete_api_key.
 type DeleteAPIKeyParams struct {
 	ID      int64                `json:"id"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteProjectParams are the params of delete_project.
 type DeleteProjectParams struct {
 	ID      int64                `json:"id"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteProjectsParams are the params of delete_projects.
 type DeleteProjectsParams struct {
 	IDs     []int64              `json:"ids,omitzero"`
 	Filters []ProjectFilterGroup `json:"filters,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteReplicaParams are the params of delete_replica.
@@ -344,12 +376,18 @@ type DeleteReplicaData struct {
 type DeleteTaskParams struct {
 	ID      int64                `json:"id"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // DeleteTasksParams are the params of delete_tasks.
 type DeleteTasksParams struct {
 	IDs     []int64           `json:"ids,omitzero"`
 	Filters []TaskFilterGroup `json:"filters,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // GetProjectParams are the params of get_project.
@@ -422,6 +460,9 @@ type RegisterReplicaData struct {
 // ResumeUserParams are the params of resume_user.
 type ResumeUserParams struct {
 	ID int64 `json:"id"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // SubscribeParams are the params of subscribe.
@@ -442,6 +483,9 @@ type SubscribeData struct {
 // SuspendUserParams are the params of suspend_user.
 type SuspendUserParams struct {
 	ID int64 `json:"id"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // SyncBootstrapParams are the params of sync_bootstrap.
@@ -494,6 +538,23 @@ type SyncHeadData struct {
 	Epoch    string `json:"epoch"`
 }
 
+// SyncPushParams are the params of sync_push.
+type SyncPushParams struct {
+	Mutations []SyncPushParamsMutationsItem `json:"mutations"`
+}
+
+// SyncPushDataItem is a part of what it is named after.
+type SyncPushDataItem struct {
+	MutationID uuid.UUID              `json:"mutation_id"`
+	Status     string                 `json:"status"`
+	ID         jsontext.Value         `json:"id,omitzero"`
+	Position   *int64                 `json:"position,omitzero"`
+	Version    *int64                 `json:"version,omitzero"`
+	Data       map[string]any         `json:"data,omitzero"`
+	Current    map[string]any         `json:"current,omitzero"`
+	Error      *SyncPushDataItemError `json:"error,omitzero"`
+}
+
 // UnsubscribeData is a part of what it is named after.
 type UnsubscribeData struct {
 	Unsubscribed bool `json:"unsubscribed"`
@@ -504,12 +565,18 @@ type UpdateProjectParams struct {
 	ID      int64                `json:"id"`
 	Data    ProjectUpdate        `json:"data"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpdateProjectsParams are the params of update_projects.
 type UpdateProjectsParams struct {
 	Filters []ProjectFilterGroup `json:"filters"`
 	Data    ProjectUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpdateTaskParams are the params of update_task.
@@ -517,12 +584,18 @@ type UpdateTaskParams struct {
 	ID      int64                `json:"id"`
 	Data    TaskUpdate           `json:"data"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpdateTasksParams are the params of update_tasks.
 type UpdateTasksParams struct {
 	Filters []TaskFilterGroup `json:"filters"`
 	Data    TaskUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpsertProjectParams are the params of upsert_project.
@@ -530,6 +603,9 @@ type UpsertProjectParams struct {
 	Data ProjectCreate `json:"data"`
 	// The fields by which a row is the same: those of a unique key.
 	On []string `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpsertTaskParams are the params of upsert_task.
@@ -537,6 +613,38 @@ type UpsertTaskParams struct {
 	Data TaskCreate `json:"data"`
 	// There is no unique key to name.
 	On any `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// SyncPushParamsMutationsItem is a part of what it is named after.
+type SyncPushParamsMutationsItem struct {
+	// A UUIDv7 made for this mutation.
+	MutationID uuid.UUID `json:"mutation_id"`
+	Op         string    `json:"op"`
+	Entity     string    `json:"entity"`
+	// Of the row. To create one, a UUIDv7 where ids are UUIDs, else none.
+	ID      any                  `json:"id,omitzero"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// As in create_<entity> and update_<entity>.
+	Data map[string]any `json:"data,omitzero"`
+}
+
+// SyncPushDataItemError is a part of what it is named after.
+type SyncPushDataItemError struct {
+	Code    int64  `json:"code"`
+	Message string `json:"message"`
+	// `kind`, and further members, as in the error of a call; it has no request_id.
+	Data SyncPushDataItemErrorData `json:"data"`
+}
+
+// SyncPushDataItemErrorData: `kind`, and further members, as in the error of a call; it has no request_id.
+type SyncPushDataItemErrorData struct {
+	Kind string `json:"kind"`
+
+	// ByName has members of other names.
+	ByName map[string]jsontext.Value `json:",embed"`
 }
 
 // APIKey is the schema ApiKey.

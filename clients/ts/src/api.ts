@@ -113,9 +113,19 @@ export interface Methods {
     params: { filters?: UserFilters };
     result: { data: { count: number } };
   };
-  /** Create an API key. The answer has the key itself in `key`: the only time that it is shown. */
+  /**
+   * Create an API key. The answer has the key itself in `key`: the only time that it is shown. A call
+   * that is repeated with its mutation_id is answered without it.
+   */
   create_api_key: {
-    params: { data: ApiKeyCreate };
+    params: {
+      data: ApiKeyCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: {
       data: {
         id: number;
@@ -135,39 +145,83 @@ export interface Methods {
         scopes: ("read" | "write" | "admin")[];
         expires_at: string | null;
         last_used_at: string | null;
-        key: string;
+        key?: string;
       };
       position: number | null;
     };
   };
   /** Create a project */
   create_project: {
-    params: { data: ProjectCreate };
+    params: {
+      data: ProjectCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project; position: number | null };
   };
   /** Create projects. At most 1,000 of them, all or nothing. */
   create_projects: {
-    params: { data: ProjectCreate[] };
+    params: {
+      data: ProjectCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project[]; position: number | null };
   };
   /** Create a task */
   create_task: {
-    params: { data: TaskCreate };
+    params: {
+      data: TaskCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task; position: number | null };
   };
   /** Create tasks. At most 1,000 of them, all or nothing. */
   create_tasks: {
-    params: { data: TaskCreate[] };
+    params: {
+      data: TaskCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task[]; position: number | null };
   };
   /** Delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key. */
   delete_api_key: {
-    params: { id: number; version?: number | null };
+    params: {
+      id: number;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: ApiKey; position: number | null };
   };
   /** Delete the project with an id. The answer has it as it was. A `version` is as in update_project. */
   delete_project: {
-    params: { id: number; version?: number | null };
+    params: {
+      id: number;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project; position: number | null };
   };
   /**
@@ -175,7 +229,15 @@ export interface Methods {
    * most 1,000 of them, all or nothing. The answer has them as they were.
    */
   delete_projects: {
-    params: { ids?: number[] | null; filters?: ProjectFilterGroup | ProjectFilterGroup[] };
+    params: {
+      ids?: number[] | null;
+      filters?: ProjectFilterGroup | ProjectFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project[]; position: number | null };
   };
   /** Forget a replica */
@@ -185,7 +247,15 @@ export interface Methods {
   };
   /** Delete the task with an id. The answer has it as it was. A `version` is as in update_task. */
   delete_task: {
-    params: { id: number; version?: number | null };
+    params: {
+      id: number;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task; position: number | null };
   };
   /**
@@ -193,7 +263,15 @@ export interface Methods {
    * 1,000 of them, all or nothing. The answer has them as they were.
    */
   delete_tasks: {
-    params: { ids?: number[] | null; filters?: TaskFilterGroup | TaskFilterGroup[] };
+    params: {
+      ids?: number[] | null;
+      filters?: TaskFilterGroup | TaskFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task[]; position: number | null };
   };
   /** Get the project with an id */
@@ -276,7 +354,14 @@ export interface Methods {
   };
   /** Let a suspended user in again, as an admin */
   resume_user: {
-    params: { id: number };
+    params: {
+      id: number;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: User; position: number | null };
   };
   /**
@@ -305,7 +390,14 @@ export interface Methods {
   };
   /** Suspend a user and end their sessions in the tenant, as an admin */
   suspend_user: {
-    params: { id: number };
+    params: {
+      id: number;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: User; position: number | null };
   };
   /**
@@ -355,6 +447,47 @@ export interface Methods {
     };
     result: { data: { position: number; tail: number; epoch: string } };
   };
+  /**
+   * Carry out mutations that were queued offline, in their order. Up to 1,000 of them. Each is kept by
+   * itself, at most once, and one that fails does not hold back the others: `applied`, with the row as
+   * it is then (null after a delete); `conflict`, with the row as the caller may see it (null when it is
+   * gone), if `version` is not its version any more; or `rejected`, with the error of the mutation,
+   * whose paths begin at its members. To a `mutation_id` that was pushed before, the answer is that of
+   * the first time. An error of the whole call leaves open what was applied: push all of it again.
+   */
+  sync_push: {
+    params: {
+      mutations: {
+        /** A UUIDv7 made for this mutation. */
+        mutation_id: string;
+        op: "create" | "update" | "delete";
+        entity: "project" | "task";
+        /** Of the row. To create one, a UUIDv7 where ids are UUIDs, else none. */
+        id?: number | string | null;
+        version?: number | null;
+        /** As in create_<entity> and update_<entity>. */
+        data?: Record<string, unknown> | null;
+      }[];
+    };
+    result: {
+      data: {
+        mutation_id: string;
+        status: "applied" | "conflict" | "rejected";
+        id?: number | string;
+        position?: number;
+        version?: number;
+        data?: Record<string, unknown> | null;
+        current?: Record<string, unknown> | null;
+        error?: {
+          code: number;
+          message: string;
+          /** `kind`, and further members, as in the error of a call; it has no request_id. */
+          data: { kind: string; [name: string]: unknown };
+        };
+      }[];
+      position: number | null;
+    };
+  };
   /** Get no more changes. On a WebSocket only, at `GET /api/rpc`. */
   unsubscribe: {
     params: Record<string, never>;
@@ -366,12 +499,29 @@ export interface Methods {
    * the row as it is.
    */
   update_project: {
-    params: { id: number; data: ProjectUpdate; version?: number | null };
+    params: {
+      id: number;
+      data: ProjectUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project; position: number | null };
   };
   /** Update all projects that the filters choose. At most 1,000 of them, all or nothing. */
   update_projects: {
-    params: { filters: ProjectFilterGroup | ProjectFilterGroup[]; data: ProjectUpdate };
+    params: {
+      filters: ProjectFilterGroup | ProjectFilterGroup[];
+      data: ProjectUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Project[]; position: number | null };
   };
   /**
@@ -380,12 +530,29 @@ export interface Methods {
    * row as it is.
    */
   update_task: {
-    params: { id: number; data: TaskUpdate; version?: number | null };
+    params: {
+      id: number;
+      data: TaskUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task; position: number | null };
   };
   /** Update all tasks that the filters choose. At most 1,000 of them, all or nothing. */
   update_tasks: {
-    params: { filters: TaskFilterGroup | TaskFilterGroup[]; data: TaskUpdate };
+    params: {
+      filters: TaskFilterGroup | TaskFilterGroup[];
+      data: TaskUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
     result: { data: Task[]; position: number | null };
   };
   /**
@@ -397,6 +564,11 @@ export interface Methods {
       data: ProjectCreate;
       /** The fields by which a row is the same: those of a unique key. */
       on: "name"[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
     };
     result: { data: Project; position: number | null };
   };
@@ -409,6 +581,11 @@ export interface Methods {
       data: TaskCreate;
       /** There is no unique key to name. */
       on: unknown[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
     };
     result: { data: Task; position: number | null };
   };
@@ -425,17 +602,17 @@ const access: Record<keyof Methods, Access> = {
   count_projects: "read",
   count_tasks: "read",
   count_users: "read",
-  create_api_key: "write",
-  create_project: "write",
-  create_projects: "write",
-  create_task: "write",
-  create_tasks: "write",
-  delete_api_key: "write",
-  delete_project: "write",
-  delete_projects: "write",
+  create_api_key: "once",
+  create_project: "once",
+  create_projects: "once",
+  create_task: "once",
+  create_tasks: "once",
+  delete_api_key: "once",
+  delete_project: "once",
+  delete_projects: "once",
   delete_replica: "write",
-  delete_task: "write",
-  delete_tasks: "write",
+  delete_task: "once",
+  delete_tasks: "once",
   get_project: "read",
   get_task: "read",
   get_user: "read",
@@ -445,20 +622,21 @@ const access: Record<keyof Methods, Access> = {
   list_tasks: "read",
   list_users: "read",
   register_replica: "write",
-  resume_user: "write",
+  resume_user: "once",
   "rpc.discover": "read",
   subscribe: "write",
-  suspend_user: "write",
+  suspend_user: "once",
   sync_bootstrap: "read",
   sync_delta: "read",
   sync_head: "read",
+  sync_push: "write",
   unsubscribe: "write",
-  update_project: "write",
-  update_projects: "write",
-  update_task: "write",
-  update_tasks: "write",
-  upsert_project: "write",
-  upsert_task: "write",
+  update_project: "once",
+  update_projects: "once",
+  update_task: "once",
+  update_tasks: "once",
+  upsert_project: "once",
+  upsert_task: "once",
 };
 
 /** A client of Rowcall 0.1.0: it has a method for each of the server's. */
