@@ -97,6 +97,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	calls, cancelCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelCalls()
 	s.work = calls
+	errorLog, err := zap.NewStdLogAt(s.Log, zap.WarnLevel)
+	if err != nil {
+		return err
+	}
 	hs := &http.Server{
 		Handler:                      s,
 		ReadHeaderTimeout:            readHeaderTimeout,
@@ -104,7 +108,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     zap.NewStdLog(s.Log.WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
+		ErrorLog:                     errorLog,
 		BaseContext:                  func(net.Listener) context.Context { return calls },
 	}
 	failed := make(chan error, 1)
@@ -123,7 +127,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
 	defer cancel()
 	s.streams.wait(bounded)
-	err := hs.Shutdown(bounded)
+	err = hs.Shutdown(bounded)
 	if err != nil {
 		err = hs.Close()
 	}

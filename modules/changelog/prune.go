@@ -180,16 +180,15 @@ func (p *pruning) delete(tenant uuid.UUID, after, to int64) error {
 
 // mutations forgets mutations that are past their retention. The floor under which they are refused is raised first.
 func (p *pruning) mutations() error {
-	before := p.now.Add(-p.keep.Mutations - clocks)
-	floor := firstID(before).String()
+	floor := firstID(p.now.Add(-p.keep.Mutations - clocks)).String()
 	if _, err := p.db.Platform(p.ctx).Exec(`UPDATE mutation_floor SET id = $1 WHERE id < $1`, floor); err != nil {
 		return err
 	}
 	for {
 		n, err := p.db.Platform(p.ctx).Exec(`
 			DELETE FROM mutation WHERE (tenant_id, user_id, id) IN (
-				SELECT tenant_id, user_id, id FROM mutation WHERE at < $1 AND id < $2 ORDER BY at LIMIT $3 FOR UPDATE SKIP LOCKED)`,
-			before, floor, batch)
+				SELECT tenant_id, user_id, id FROM mutation WHERE id < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)`,
+			floor, batch)
 		p.done.Mutations += n
 		if err != nil || n < batch {
 			return err

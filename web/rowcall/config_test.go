@@ -175,6 +175,7 @@ func TestLimits(t *testing.T) {
 		Key:     limit.Rule{Calls: limit.Rate{PerSecond: 3, Burst: 4}, Cost: limit.Rate{PerSecond: 5, Burst: 6}},
 		Address: limit.Rule{Calls: limit.Rate{PerSecond: 7, Burst: 8}},
 		Wait:    time.Second,
+		Streams: c.Limits.Streams, // by default
 	}
 	if c.Limits != want || c.StatementTimeout != 0 {
 		t.Errorf("set: %+v", c.Limits)
