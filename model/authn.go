@@ -152,52 +152,72 @@ func (a *Authn) Logoff(ctx context.Context, actor *auth.Actor) error {
 	return err
 }
 
-// SetSuspended takes a user's access to the actor's tenant away, or gives it back, and returns the position of that in the tenant's
-// log; 0 if they were so already. Their sessions and keys stop working at once, on every node. NOT_FOUND for a user of other
-// tenants; FORBIDDEN for oneself, and for users whose role is not below the actor's, unless the actor is an owner.
-func (a *Authn) SetSuspended(ctx context.Context, id int64, suspended bool) (user User, position int64, err error) {
+// Conceal is that of the passwords.
+func (a *Authn) Conceal(digest []byte) []byte { return a.passwords.Conceal(digest) }
+
+// SetSuspended takes a user's access to the actor's tenant away, or gives it back. Their sessions and keys stop working
+// at once, on every node. NOT_FOUND for a user of other tenants; FORBIDDEN for oneself, and for users whose role is not
+// below the actor's, unless the actor is an owner.
+//
+// At the end of its transaction it calls keep with the user as they are then and the position of the change in the tenant's log; 0 if they
+// were so already. An error of keep undoes it.
+func (a *Authn) SetSuspended(ctx context.Context, id int64, suspended bool, keep func(tx *store.PlatformTx, user User, position int64) error) error {
 	tx, err := a.db.Session(ctx)
 	if err != nil {
-		return User{}, 0, err
+		return err
 	}
 	actor := tx.Actor
 	if err := actor.Can(auth.Admin, auth.ScopeAdmin); err != nil {
-		return User{}, 0, err
+		return err
 	}
-	if user, err = Users.Get(tx, id); err != nil {
-		return User{}, 0, err
+	user, err := Users.Get(tx, id)
+	if err != nil {
+		return err
 	}
 	role, _ := auth.ParseRole(user.Role)
 	if id == actor.User || (role >= actor.Role && actor.Role != auth.Owner) {
-		return User{}, 0, apperr.New(apperr.Forbidden, "You cannot suspend or resume this user")
+		return apperr.New(apperr.Forbidden, "You cannot suspend or resume this user")
 	}
-	err = a.db.InPlatformTx(ctx, func(tx *store.PlatformTx) error {
-		changed, err := tx.Exec(`
-			UPDATE membership SET suspended_at = CASE WHEN $3 THEN $4::timestamptz END,
-			       version = version + 1, mid = $5, mtime = $4
-			FROM set_config('app.method', $6, true)
-			WHERE tenant_id = $1 AND user_id = $2 AND (suspended_at IS NOT NULL) <> $3`,
-			actor.Tenant.String(), id, suspended, tx.Now(), actor.User, auth.RequestFrom(ctx).Method)
-		if err != nil || changed == 0 {
+	var position int64
+	err = a.db.InPlatformTx(ctx, func(tx *store.PlatformTx) (err error) {
+		if position, err = setSuspended(ctx, tx, actor, id, suspended); err != nil {
 			return err
 		}
-		if suspended { // Else what the user is logged in with now would work again after they are resumed.
-			if _, err := tx.Exec(`UPDATE session SET ended_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL`,
-				actor.Tenant.String(), id, tx.Now()); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.Exec(`SET CONSTRAINTS append_user_update IMMEDIATE`); err != nil {
+		err = tx.Get(&user, `
+			SELECT a.id, a.username, a.name, m.role, m.suspended_at IS NOT NULL OR a.suspended_at IS NOT NULL AS suspended,
+			       m.version, m.cid, m.ctime, m.mid, m.mtime
+			FROM membership m JOIN account a ON a.id = m.user_id WHERE m.tenant_id = $1 AND m.user_id = $2`, actor.Tenant.String(), id)
+		if err != nil {
 			return err
 		}
-		return tx.Get(&position, `SELECT head FROM change_head WHERE tenant_id = $1`, actor.Tenant.String())
+		return keep(tx, user, position)
 	})
-	if err != nil {
-		return User{}, 0, err
-	}
-	if position > 0 {
+	if err == nil && position > 0 {
 		a.db.Committed(actor.Tenant, position)
 	}
-	user, err = Users.Get(tx, id)
-	return user, position, err
+	return err
+}
+
+// setSuspended returns the position of the change; 0 if there was nothing to change.
+func setSuspended(ctx context.Context, tx *store.PlatformTx, actor *auth.Actor, id int64, suspended bool) (position int64, err error) {
+	changed, err := tx.Exec(`
+		UPDATE membership SET suspended_at = CASE WHEN $3 THEN $4::timestamptz END,
+		       version = version + 1, mid = $5, mtime = $4
+		FROM set_config('app.method', $6, true)
+		WHERE tenant_id = $1 AND user_id = $2 AND (suspended_at IS NOT NULL) <> $3`,
+		actor.Tenant.String(), id, suspended, tx.Now(), actor.User, auth.RequestFrom(ctx).Method)
+	if err != nil || changed == 0 {
+		return 0, err
+	}
+	if suspended { // Else what the user is logged in with now would work again after they are resumed.
+		if _, err := tx.Exec(`UPDATE session SET ended_at = $3 WHERE tenant_id = $1 AND user_id = $2 AND ended_at IS NULL`,
+			actor.Tenant.String(), id, tx.Now()); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := tx.Exec(`SET CONSTRAINTS append_user_update IMMEDIATE`); err != nil {
+		return 0, err
+	}
+	err = tx.Get(&position, `SELECT head FROM change_head WHERE tenant_id = $1`, actor.Tenant.String())
+	return position, err
 }

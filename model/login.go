@@ -122,16 +122,17 @@ func (a *Authn) begin(ctx context.Context, c *candidate, pwd string) (g Grant, e
 
 // ChangePassword gives the actor's account a new password and ends all of its sessions, the actor's too. FORBIDDEN for a
 // wrong old password, which counts as a failed login, and for API keys; VALIDATION for a new one that is too weak.
-func (a *Authn) ChangePassword(ctx context.Context, actor *auth.Actor, old, fresh string) error {
+//
+// At the end of its transaction it calls keep, of which an error undoes it.
+func (a *Authn) ChangePassword(ctx context.Context, actor *auth.Actor, old, fresh string, keep func(*store.PlatformTx) error) error {
 	if actor.Key != 0 {
 		return apperr.New(apperr.Forbidden, "An API key cannot change a password")
 	}
 	if err := auth.CheckNew(fresh); err != nil {
 		return err
 	}
-	p := a.db.Platform(ctx)
 	var stored string
-	if err := p.Get(&stored, `SELECT pwd FROM account WHERE id = $1`, actor.User); err != nil {
+	if err := a.db.Platform(ctx).Get(&stored, `SELECT pwd FROM account WHERE id = $1`, actor.User); err != nil {
 		return err
 	}
 	ok, _, err := a.attempt(ctx, actor.Username, stored, old)
@@ -145,11 +146,16 @@ func (a *Authn) ChangePassword(ctx context.Context, actor *auth.Actor, old, fres
 	if err != nil {
 		return err
 	}
-	changed, err := p.Exec(`UPDATE account SET pwd = $3 WHERE id = $1 AND pwd = $2`, actor.User, stored, pwd)
-	if err == nil && changed == 0 {
-		return apperr.New(apperr.Aborted, "The password has just been changed by another call")
-	}
-	return err
+	return a.db.InPlatformTx(ctx, func(tx *store.PlatformTx) error {
+		changed, err := tx.Exec(`UPDATE account SET pwd = $3 WHERE id = $1 AND pwd = $2`, actor.User, stored, pwd)
+		switch {
+		case err != nil:
+			return err
+		case changed == 0:
+			return apperr.New(apperr.Aborted, "The password has just been changed by another call")
+		}
+		return keep(tx)
+	})
 }
 
 // attempt tells whether pwd is the password that is stored, and counts it as a failure if not; RATE_LIMITED if the account or

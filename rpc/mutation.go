@@ -29,10 +29,16 @@ const mutationWords = "A UUIDv7 made for this call: if it is repeated with the s
 // forgetful is a result of which a part is shown once only, and not to those who ask again.
 type forgetful interface{ forget() }
 
+// named returns the mutation that a method's params name.
+func named(method string, p mutating) (ledger.Mutation, error) {
+	digest, err := ledger.Digest(method, p)
+	return ledger.Mutation{ID: *p.mutationID(), Digest: digest, Path: "params.mutation_id"}, err
+}
+
 // once does what a method does, at most once for the mutation that its params name.
 func once[P mutating, R any](ctx context.Context, api API, method string, p P, do func(*store.Tx, P) (R, error)) (w changed[R], err error) {
-	m := ledger.Mutation{ID: *p.mutationID(), Path: "params.mutation_id"}
-	if m.Digest, err = ledger.Digest(method, p); err != nil {
+	m, err := named(method, p)
+	if err != nil {
 		return w, err
 	}
 	answered, err := api.ledger.Once(ctx, m, func(tx *store.Tx) (func() ([]byte, error), error) {
@@ -44,6 +50,41 @@ func once[P mutating, R any](ctx context.Context, api API, method string, p P, d
 		return w, err
 	}
 	return repeated[R](answered)
+}
+
+// keeping takes the result of a method at the end of the transaction of the platform that it is made in.
+type keeping[R any] func(*store.PlatformTx, changed[R]) error
+
+// handleOnPlatform registers a method that writes as the platform.
+func handleOnPlatform[P mutating, R any](m *jsonrpc.Mux, api API, method string, do func(context.Context, P, keeping[R]) error, opts ...jsonrpc.MethodOption) {
+	jsonrpc.Handle(m, method, func(ctx context.Context, p P) (w changed[R], err error) {
+		if p.mutationID() == nil {
+			err = do(ctx, p, func(_ *store.PlatformTx, result changed[R]) error {
+				w = result
+				return nil
+			})
+			return w, err
+		}
+		m, err := named(method, p)
+		if err != nil {
+			return w, err
+		}
+		m.Digest = api.Authn.Conceal(m.Digest) // there may be passwords in it
+		answered, err := api.ledger.OnPlatform(ctx, m, func(keep ledger.Keep) error {
+			return do(ctx, p, func(tx *store.PlatformTx, result changed[R]) error {
+				w = result
+				text, err := w.remembered()
+				if err != nil {
+					return err
+				}
+				return keep(tx, text)
+			})
+		}, rememberedError)
+		if err != nil || answered == nil {
+			return w, err
+		}
+		return repeated[R](answered)
+	}, opts...)
 }
 
 // outcome is what the ledger remembers of a call.

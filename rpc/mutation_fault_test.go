@@ -51,7 +51,7 @@ func newLossy(t *testing.T, target string) *lossy {
 			var committing atomic.Bool
 			wg.Go(func() {
 				copyWhile(server, client, func(sent []byte) bool {
-					if !p.lose.Load() || !bytes.Contains(sent, []byte("COMMIT")) || rand.IntN(2) == 0 {
+					if !p.lose.Load() || !bytes.Contains(sent, []byte("COMMIT")) || rand.IntN(4) > 0 {
 						return true
 					}
 					if rand.IntN(2) == 0 {

@@ -16,6 +16,7 @@ import (
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/ledger"
 	"rowcall/rpc/rpctest"
 )
 
@@ -310,4 +311,75 @@ func served(t *testing.T, s *rpctest.Server, actor *auth.Actor, now func() time.
 	t.Helper()
 	ctx := auth.WithRequest(t.Context(), &auth.Request{ID: "the request", Now: now, Actor: actor, Address: "127.0.0.1"})
 	return serve(ctx, "the request", body).Body
+}
+
+// What the platform does is done once, too: a repeat that comes late does not undo what has happened since.
+func TestMutationsOfThePlatform(t *testing.T) {
+	t.Parallel()
+	a := rpctest.New(t)
+	nodes := []*rpctest.Server{a, rpctest.Over(t, a.DB)}
+	admin := a.As(t, "admin")
+	user := a.As(t, "demo2").Actor.User
+	suspend, resume := named(rpctest.Row{"id": user}), named(rpctest.Row{"id": user})
+	before := headOf(t, a)
+	answers := make([]string, 8)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { answers[i] = answered(t, nodes[i%2], admin.Actor, "suspend_user", suspend) })
+	}
+	wg.Wait()
+	for _, other := range answers[1:] {
+		if other != answers[0] || !strings.Contains(other, `"suspended":true`) || strings.Contains(other, `"position":null`) {
+			t.Fatalf("answered\n%s\nand\n%s", answers[0], other)
+		}
+	}
+	resumed := answered(t, a, admin.Actor, "resume_user", resume)
+	if again := answered(t, a, admin.Actor, "suspend_user", suspend); again != answers[0] {
+		t.Errorf("answered\n%s\nand then\n%s", answers[0], again)
+	}
+	if again := answered(t, a, admin.Actor, "resume_user", resume); again != resumed || !strings.Contains(again, `"suspended":false`) {
+		t.Errorf("answered\n%s\nand then\n%s", resumed, again)
+	}
+	if n := headOf(t, a) - before; n != 2 {
+		t.Errorf("%d changes", n)
+	}
+	if now := rpctest.Call[rpctest.Row](admin, "get_user", rpctest.Row{"id": user}); now["suspended"] != false {
+		t.Errorf("after all that: %v", now)
+	}
+	admin.FailsAt(apperr.ValidationFailed, "params.mutation_id", "suspend_user", resume)
+	refused := named(rpctest.Row{"id": admin.Actor.User})
+	for range 2 {
+		admin.Fails(apperr.Forbidden, "suspend_user", refused)
+	}
+	refused["id"] = user
+	admin.FailsAt(apperr.ValidationFailed, "params.mutation_id", "suspend_user", refused)
+}
+
+// The ledger answers for a change of a password, and has nothing by which the password could be guessed.
+func TestRepeatedChangeOfPassword(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	c := s.As(t, "demo1")
+	const fresh = "correct horse battery staple"
+	wrong := named(rpctest.Row{"pwd": "a wrong one", "new_pwd": fresh})
+	params := named(rpctest.Row{"pwd": rpctest.Password, "new_pwd": fresh})
+	for range 2 {
+		c.Fails(apperr.Forbidden, "change_password", wrong)
+	}
+	first := answered(t, s, c.Actor, "change_password", params)
+	if again := answered(t, s, c.Actor, "change_password", params); again != first || !strings.Contains(first, `"changed":true`) {
+		t.Errorf("answered\n%s\nand then\n%s", first, again)
+	}
+	params["new_pwd"] = "another " + fresh
+	c.FailsAt(apperr.ValidationFailed, "params.mutation_id", "change_password", params)
+	params["new_pwd"] = fresh
+	guess, err := ledger.Digest("change_password", params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var guessed int
+	err = s.DB.Owner(t).QueryRowContext(t.Context(), `SELECT count(*) FROM mutation WHERE digest = $1`, guess).Scan(&guessed)
+	if err != nil || guessed > 0 {
+		t.Errorf("who reads the ledger can guess the password (%v)", err)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/store"
 )
 
 func userMethods(m *jsonrpc.Mux, api API) {
@@ -21,44 +22,47 @@ func userMethods(m *jsonrpc.Mux, api API) {
 			},
 		})
 	}
-	jsonrpc.Handle(m, "suspend_user", api.suspendUser, suspension("Suspend a user and end their sessions in the tenant, as an admin", true))
-	jsonrpc.Handle(m, "resume_user", api.resumeUser, suspension("Let a suspended user in again, as an admin", false))
-	jsonrpc.Handle(m, "change_password", api.changePassword, described(doc{
+	handleOnPlatform(m, api, "suspend_user", api.suspendUser, suspension("Suspend a user and end their sessions in the tenant, as an admin", true))
+	handleOnPlatform(m, api, "resume_user", api.resumeUser, suspension("Let a suspended user in again, as an admin", false))
+	handleOnPlatform(m, api, "change_password", api.changePassword, described(doc{
 		tag:         "user",
 		summary:     "Change one's own password",
 		description: "It ends all sessions of the user, in every tenant.",
 		errors:      []apperr.Kind{apperr.Forbidden, apperr.ValidationFailed},
-		example:     &example{object{value("pwd", "welcome"), value("new_pwd", "correct horse battery staple")}, dataOf(object{value("changed", true)})},
+		example:     &example{object{value("pwd", "welcome"), value("new_pwd", "correct horse battery staple")}, object{value("data", object{value("changed", true)}), value("position", nil)}},
 	}))
 }
 
-func (api API) suspendUser(ctx context.Context, p byID[int64]) (changed[model.User], error) {
-	return api.setSuspended(ctx, p.ID, true)
+func (api API) suspendUser(ctx context.Context, p byID[int64], keep keeping[model.User]) error {
+	return api.setSuspended(ctx, p.ID, true, keep)
 }
 
-func (api API) resumeUser(ctx context.Context, p byID[int64]) (changed[model.User], error) {
-	return api.setSuspended(ctx, p.ID, false)
+func (api API) resumeUser(ctx context.Context, p byID[int64], keep keeping[model.User]) error {
+	return api.setSuspended(ctx, p.ID, false, keep)
 }
 
-func (api API) setSuspended(ctx context.Context, id int64, suspended bool) (changed[model.User], error) {
-	user, position, err := api.Authn.SetSuspended(ctx, id, suspended)
-	return changed[model.User]{Data: user, at: &position}, err
+func (api API) setSuspended(ctx context.Context, id int64, suspended bool, keep keeping[model.User]) error {
+	return api.Authn.SetSuspended(ctx, id, suspended, func(tx *store.PlatformTx, user model.User, position int64) error {
+		return keep(tx, changed[model.User]{Data: user, at: &position})
+	})
 }
 
 type changePasswordParams struct {
 	Pwd    string `json:"pwd"`
 	NewPwd string `json:"new_pwd"`
+	mutable
 }
 
 type passwordChanged struct {
 	Changed bool `json:"changed"`
 }
 
-func (api API) changePassword(ctx context.Context, p changePasswordParams) (data[passwordChanged], error) {
+func (api API) changePassword(ctx context.Context, p changePasswordParams, keep keeping[passwordChanged]) error {
 	actor, err := auth.ActorFrom(ctx)
 	if err != nil {
-		return data[passwordChanged]{}, err
+		return err
 	}
-	err = api.Authn.ChangePassword(ctx, actor, p.Pwd, p.NewPwd)
-	return data[passwordChanged]{passwordChanged{err == nil}}, apperr.Under("params.new_pwd", err)
+	return apperr.Under("params.new_pwd", api.Authn.ChangePassword(ctx, actor, p.Pwd, p.NewPwd, func(tx *store.PlatformTx) error {
+		return keep(tx, changed[passwordChanged]{Data: passwordChanged{true}})
+	}))
 }

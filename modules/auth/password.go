@@ -54,6 +54,14 @@ func NewPasswords(pepper, legacy Key) (*Passwords, error) {
 	}, nil
 }
 
+// Conceal returns a code of a digest of something with passwords in it (HMAC-SHA256), which tells as little of them as their hashes do:
+// without the pepper there is nothing to guess at.
+func (p *Passwords) Conceal(digest []byte) []byte {
+	mac := hmac.New(sha256.New, p.pepper.Derive("concealed digest"))
+	mac.Write(digest)
+	return mac.Sum(nil)
+}
+
 // CheckNew returns VALIDATION, with a path of "", for what nobody may choose as a password: one that is shorter than
 // MinPassword or longer than MaxPassword, holds control characters, or is among the first that are guessed (NIST SP
 // 800-63B, section 5.1.1.2). It asks for no mixture of characters: that makes passwords no harder to guess.

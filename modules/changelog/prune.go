@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"rowcall/modules/ledger"
 	"rowcall/modules/store"
 )
 
@@ -21,8 +22,8 @@ type Retention struct {
 	Archive   string        // folder for entries that go; "" for none
 }
 
-// clocks is how long mutations are kept beyond their retention, for nodes whose clocks differ from the database's: a mutation that
-// such a node still takes for young must not have been forgotten.
+// clocks is how long mutations are kept beyond their retention, for nodes whose clocks differ from the database's: what such a node takes
+// for young is to be known.
 const clocks = 24 * time.Hour
 
 // PruneStats is what [Prune] took away.
@@ -178,31 +179,23 @@ func (p *pruning) delete(tenant uuid.UUID, after, to int64) error {
 	return nil
 }
 
-// mutations forgets mutations that are past their retention. The floor under which they are refused is raised first.
+// mutations forgets the mutations under the floor, and then raises it: what goes has been refused since the run before. So no statement
+// that claims a mutation can still have seen the floor below it when it is gone.
 func (p *pruning) mutations() error {
-	floor := firstID(p.now.Add(-p.keep.Mutations - clocks)).String()
-	if _, err := p.db.Platform(p.ctx).Exec(`UPDATE mutation_floor SET id = $1 WHERE id < $1`, floor); err != nil {
-		return err
-	}
-	for {
+	for more := true; more; {
 		n, err := p.db.Platform(p.ctx).Exec(`
 			DELETE FROM mutation WHERE (tenant_id, user_id, id) IN (
-				SELECT tenant_id, user_id, id FROM mutation WHERE id < $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED)`,
-			floor, batch)
+				SELECT tenant_id, user_id, id FROM mutation WHERE id < (SELECT id FROM mutation_floor)
+				ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)`, batch)
 		p.done.Mutations += n
-		if err != nil || n < batch {
+		if err != nil {
 			return err
 		}
+		more = n == batch
 	}
-}
-
-// firstID returns the least UUIDv7 of a millisecond.
-func firstID(t time.Time) (id uuid.UUID) {
-	ms := t.UnixMilli()
-	for i := range 6 {
-		id[i] = byte(ms >> (8 * (5 - i)))
-	}
-	return id
+	floor := ledger.First(p.now.Add(-p.keep.Mutations - clocks)).String()
+	_, err := p.db.Platform(p.ctx).Exec(`UPDATE mutation_floor SET id = $1 WHERE id < $1`, floor)
+	return err
 }
 
 func (p *pruning) replicas() (err error) {

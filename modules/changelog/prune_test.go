@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"rowcall/modules/changelog"
+	"rowcall/modules/ledger"
 	"rowcall/modules/store/storetest"
 	"rowcall/sqlscripts"
 )
@@ -99,11 +99,21 @@ func TestPruneByAge(t *testing.T) {
 	l.append(a, 1, 91*day) // by a node whose clock was behind: what comes before it is younger
 	l.append(b, 5, hour)
 	for id, age := range map[string]time.Duration{"a": 40 * day, "b": 30*day + hour, "c": hour} {
-		l.Exec(t, `INSERT INTO mutation (tenant_id, user_id, id, digest, answer) VALUES ($1, $2, $3, '', $4)`, a, user, idAt(time.Now().Add(-age)), id)
+		at := time.Now().Add(-age)
+		l.Exec(t, `INSERT INTO mutation (tenant_id, user_id, id, digest, answer) VALUES ($1, $2, $3, '', $4)`, a, user, ledger.First(at), []byte(id))
 	}
 	keep := changelog.Retention{Lease: 30 * day, Mutations: 30 * day}
-	if done := l.prune(keep); done != (changelog.PruneStats{Mutations: 1}) {
-		t.Errorf("without an age it pruned %+v", done)
+	for run, want := range []int64{0, 1, 0} { // the first raises the floor
+		if done := l.prune(keep); done != (changelog.PruneStats{Mutations: want}) {
+			t.Errorf("run %d without an age pruned %+v", run, done)
+		}
+	}
+	keep.Mutations = 40 * day // the floor does not fall
+	l.prune(keep)
+	var least uuid.UUID
+	if err := l.Owner(t).QueryRowContext(t.Context(), `SELECT least_mutation()`).Scan(&least); err != nil ||
+		time.Since(ledger.Time(least)) > 31*day+time.Minute || time.Since(ledger.Time(least)) < 31*day {
+		t.Errorf("the floor is of %v (%v)", ledger.Time(least), err)
 	}
 	l.want(a, 2505, 0)
 	keep.Age = 90 * day
@@ -121,11 +131,6 @@ func TestPruneByAge(t *testing.T) {
 	l.want(b, 6, 6)
 	l.append(a, 1, 0)
 	l.want(a, 2506, 2505)
-}
-
-// idAt returns a UUIDv7 of a time.
-func idAt(at time.Time) string {
-	return fmt.Sprintf("%012x7000", at.UnixMilli()) + "8000000000000001"
 }
 
 func TestReplicasKeepWhatTheyHaveNotSeen(t *testing.T) {

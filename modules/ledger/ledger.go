@@ -73,6 +73,9 @@ func Digest(method string, content any) ([]byte, error) {
 // known, before the commit.
 type Work func(tx *store.Tx) (answer func() ([]byte, error), err error)
 
+// Refusal makes an answer of a failure.
+type Refusal func(*apperr.Error) ([]byte, error)
+
 // Once does the work in a transaction for the actor of the context's request, unless it has been done. It returns nil if the work was
 // done now, and else the answer of that time. Calls with the same mutation at the same time wait for each other.
 //
@@ -82,15 +85,9 @@ type Work func(tx *store.Tx) (answer func() ([]byte, error), err error)
 //
 // INVALID_PARAMS for an ID that is not a UUIDv7; VALIDATION for one that has been used with another digest, that is older than the
 // retention, or that comes from the future; FORBIDDEN for an actor who may not write anything. These are not remembered.
-func (l *Ledger) Once(ctx context.Context, m Mutation, work Work, refusal func(*apperr.Error) ([]byte, error)) ([]byte, error) {
-	session, err := l.db.Session(ctx)
+func (l *Ledger) Once(ctx context.Context, m Mutation, work Work, refusal Refusal) ([]byte, error) {
+	session, err := l.session(ctx, m)
 	if err != nil {
-		return nil, err
-	}
-	if err := session.Actor.Can(auth.Member, auth.ScopeWrite); err != nil {
-		return nil, err
-	}
-	if err := l.check(m, session.Now()); err != nil {
 		return nil, err
 	}
 	var answered []byte
@@ -115,16 +112,69 @@ func (l *Ledger) Once(ctx context.Context, m Mutation, work Work, refusal func(*
 		})
 		return nil
 	})
-	if e := apperr.From(err); e != nil && begun && !passing[e.Kind] && !session.Joined() {
-		text, err := refusal(e)
-		if err != nil {
-			return nil, err
-		}
-		// What it claimed has been rolled back, and another call may have been faster than this.
-		if answered, err = claim(session, session.Actor, m, text); answered == nil {
-			answered = text
-		}
+	if err != nil && begun {
+		return refuse(session, m, err, refusal)
+	}
+	return answered, err
+}
+
+// Keep remembers the answer to a mutation in the transaction that does it, as the last thing in that.
+type Keep func(tx *store.PlatformTx, answer []byte) error
+
+// OnPlatform is Once for work of the platform, which has a transaction of its own and returns the error of keep. A repeat
+// may begin the work while the first still runs; then keep undoes it.
+func (l *Ledger) OnPlatform(ctx context.Context, m Mutation, work func(keep Keep) error, refusal Refusal) ([]byte, error) {
+	session, err := l.session(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	answered, err := known(session, session.Actor, m)
+	if !errors.Is(err, sql.ErrNoRows) {
 		return answered, err
+	}
+	err = work(func(tx *store.PlatformTx, answer []byte) (err error) {
+		if answered, err = claim(tx, session.Actor, m, answer); answered != nil {
+			err = errAnswered
+		}
+		return err
+	})
+	switch {
+	case answered != nil:
+		return answered, nil
+	case err != nil:
+		return refuse(session, m, err, refusal)
+	}
+	return nil, nil
+}
+
+var errAnswered = errors.New("ledger: another call was faster")
+
+// session returns the actor's session if the mutation may be looked for.
+func (l *Ledger) session(ctx context.Context, m Mutation) (*store.Tx, error) {
+	session, err := l.db.Session(ctx)
+	if err == nil {
+		err = session.Actor.Can(auth.Member, auth.ScopeWrite)
+	}
+	if err == nil {
+		err = l.check(m, session.Now())
+	}
+	return session, err
+}
+
+// refuse remembers the failure of the work, if it is one that lasts, and returns its answer.
+func refuse(session *store.Tx, m Mutation, failed error, refusal Refusal) ([]byte, error) {
+	e := apperr.From(failed)
+	if passing[e.Kind] || session.Joined() {
+		return nil, failed
+	}
+	text, err := refusal(e)
+	if err != nil {
+		return nil, err
+	}
+	// What was claimed has been rolled back, and another call may have been faster than this.
+	answered, err := claim(session, session.Actor, m, text)
+	if err == nil && answered == nil {
+		answered = text
 	}
 	return answered, err
 }
@@ -180,29 +230,35 @@ type statements interface {
 // claim makes the mutation the caller's, with an answer if there is one already, and returns nil; or it returns the answer of the one who
 // was before. It waits for a transaction that has claimed the same and is not over.
 func claim(tx statements, actor *auth.Actor, m Mutation, answer []byte) ([]byte, error) {
-	args := []any{actor.Tenant.String(), actor.User, m.ID.String()}
 	claimed, err := tx.Exec(`
 		INSERT INTO mutation (tenant_id, user_id, id, digest, answer)
 		SELECT $1::uuid, $2::bigint, $3::uuid, $4::bytea, $5::bytea WHERE $3::uuid >= least_mutation()
-		ON CONFLICT DO NOTHING`, append(args[:3:3], m.Digest, answer)...)
+		ON CONFLICT DO NOTHING`, actor.Tenant.String(), actor.User, m.ID.String(), m.Digest, answer)
 	if err != nil || claimed > 0 {
 		return nil, err
 	}
-	var known struct {
+	answered, err := known(tx, actor, m)
+	if errors.Is(err, sql.ErrNoRows) { // it is under the floor, or has gone there at this moment
+		return nil, expired(m)
+	}
+	return answered, err
+}
+
+// known returns the answer to a mutation that has been done; sql.ErrNoRows if there is none.
+func known(tx statements, actor *auth.Actor, m Mutation) ([]byte, error) {
+	var row struct {
 		Same   bool   `db:"same"`
 		Answer []byte `db:"answer"`
 	}
-	err = tx.Get(&known, `SELECT digest = $4 AS same, answer FROM mutation WHERE tenant_id = $1 AND user_id = $2 AND id = $3`,
-		append(args, m.Digest)...)
+	err := tx.Get(&row, `SELECT digest = $4 AS same, answer FROM mutation WHERE tenant_id = $1 AND user_id = $2 AND id = $3`,
+		actor.Tenant.String(), actor.User, m.ID.String(), m.Digest)
 	switch {
-	case errors.Is(err, sql.ErrNoRows): // it is under the floor, or has gone there at this moment
-		return nil, expired(m)
 	case err != nil:
 		return nil, err
-	case !known.Same:
+	case !row.Same:
 		return nil, apperr.Validation(apperr.Issue{Path: m.Path, Reason: "has been used with other content"})
-	case known.Answer == nil: // the transaction sees its own row
+	case row.Answer == nil: // the transaction sees its own row
 		return nil, apperr.Validation(apperr.Issue{Path: m.Path, Reason: "is used twice in the batch"})
 	}
-	return known.Answer, nil
+	return row.Answer, nil
 }

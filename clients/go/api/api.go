@@ -35,7 +35,7 @@ var (
 	// WebSocket only, at `GET /api/rpc`. A newer token must be of the same user and tenant.
 	Authenticate = rpcclient.Method[AuthenticateParams, rpcclient.Data[AuthenticateData]]{Name: "authenticate"}
 	// ChangePassword: change one's own password. It ends all sessions of the user, in every tenant.
-	ChangePassword = rpcclient.Method[ChangePasswordParams, rpcclient.Data[ChangePasswordData]]{Name: "change_password"}
+	ChangePassword = rpcclient.Method[ChangePasswordParams, rpcclient.Written[ChangePasswordData]]{Name: "change_password", Once: true}
 	// CountProjects: count the projects that the filters choose
 	CountProjects = rpcclient.Method[CountProjectsParams, rpcclient.Data[CountProjectsData]]{Name: "count_projects", Reads: true}
 	// CountTasks: count the tasks that the filters choose
@@ -236,6 +236,9 @@ type AuthenticateData struct {
 type ChangePasswordParams struct {
 	Pwd    string `json:"pwd"`
 	NewPwd string `json:"new_pwd"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // ChangePasswordData is a part of what it is named after.

@@ -95,8 +95,16 @@ export interface Methods {
   };
   /** Change one's own password. It ends all sessions of the user, in every tenant. */
   change_password: {
-    params: { pwd: string; new_pwd: string };
-    result: { data: { changed: boolean } };
+    params: {
+      pwd: string;
+      new_pwd: string;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: { changed: boolean }; position: number | null };
   };
   /** Count the projects that the filters choose */
   count_projects: {
@@ -598,7 +606,7 @@ const access: Record<keyof Methods, Access> = {
   aggregate_tasks: "read",
   aggregate_users: "read",
   authenticate: "write",
-  change_password: "write",
+  change_password: "once",
   count_projects: "read",
   count_tasks: "read",
   count_users: "read",
