@@ -35,6 +35,7 @@ func Register(m *jsonrpc.Mux, api API) {
 	syncMethods(m, api)
 	liveMethods(m)
 	replicaMethods(m, api)
+	changeMethods(m, api)
 	discover(m)
 }
 

@@ -64,10 +64,10 @@ func (r *Repo[E, K]) GetSelected(tx *Tx, id K, sel *filter.Selection) (Record, e
 	if sel.Rows() > maxEmbedded {
 		return Record{}, errEmbedded
 	}
-	set, columns := p.wanted(tx.Actor.Role, sel, p.byDB["id"])
+	set, columns := p.wanted(tx.Actor.Role, sel, p.key)
 	own := p.ownOnly(tx)
 	text := p.cached(own, appendColumns([]byte("g "), columns), func() string {
-		return build(p.rows(own, goqu.L(`"`+filter.Root+`"."id" = ?`, stand)).Select(p.selected(columns)...))
+		return build(p.rows(own, goqu.L(`"`+filter.Root+`"."`+p.key.db+`" = ?`, stand)).Select(p.selected(columns)...))
 	})
 	rows, _, err := p.query(&tx.runner, columns, text, r.rowArgs(tx, id), nil, 0)
 	switch {
