@@ -232,15 +232,15 @@ func (r *replica) step(t *testing.T) {
 	if err := json.Unmarshal(result.Data, &all); err != nil {
 		t.Error(err)
 	}
-	if len(all) > params["limit"].(int) || result.Position < r.position || (result.More && result.Position == r.position) {
-		t.Errorf("%d entries after %d, up to %d, more %v, for %v", len(all), r.position, result.Position, result.More, params)
+	if len(all) > params["limit"].(int) || *result.Position < r.position || (result.More && *result.Position == r.position) {
+		t.Errorf("%d entries after %d, up to %d, more %v, for %v", len(all), r.position, *result.Position, result.More, params)
 	}
 	seen, last := map[string]bool{}, r.position
 	for _, c := range all {
 		key := fmt.Sprint(c.Entity, " ", c.ID)
 		switch {
-		case c.Position <= last || c.Position > result.Position:
-			t.Errorf("the entry %d comes after %d, on a page up to %d", c.Position, last, result.Position)
+		case c.Position <= last || c.Position > *result.Position:
+			t.Errorf("the entry %d comes after %d, on a page up to %d", c.Position, last, *result.Position)
 		case r.coalesce && (c.Prev != nil || seen[key]):
 			t.Errorf("the row %s comes twice, or has a prev, in %+v", key, all)
 		case !r.coalesce && (c.Prev == nil || *c.Prev != last):
@@ -253,7 +253,7 @@ func (r *replica) step(t *testing.T) {
 			r.rows[key] = c.Data
 		}
 	}
-	r.position, r.current = result.Position, !result.More
+	r.position, r.current = *result.Position, !result.More
 }
 
 func (r *replica) bootstrap(t *testing.T) {
@@ -266,8 +266,8 @@ func (r *replica) bootstrap(t *testing.T) {
 	if result == nil {
 		return
 	}
-	if !first && (result.Position != r.position || result.Epoch != r.epoch) {
-		t.Errorf("a later page is at %d of %s, the first at %d of %s", result.Position, result.Epoch, r.position, r.epoch)
+	if !first && (*result.Position != r.position || result.Epoch != r.epoch) {
+		t.Errorf("a later page is at %d of %s, the first at %d of %s", *result.Position, result.Epoch, r.position, r.epoch)
 	}
 	var rows []syncRow
 	if err := json.Unmarshal(result.Data, &rows); err != nil {
@@ -280,7 +280,7 @@ func (r *replica) bootstrap(t *testing.T) {
 		}
 		r.rows[key] = row.Data
 	}
-	r.position, r.epoch, r.cursor, r.complete = result.Position, result.Epoch, result.NextCursor, result.NextCursor == nil
+	r.position, r.epoch, r.cursor, r.complete = *result.Position, result.Epoch, result.NextCursor, result.NextCursor == nil
 }
 
 // call calls a method; nil after RESYNC_REQUIRED, when the copy must be made anew.
