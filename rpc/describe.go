@@ -181,12 +181,12 @@ func (d *entityDoc) list() jsonrpc.MethodOption {
 		entity:  d,
 		safe:    true,
 		summary: "List " + d.wordsOfMany(),
-		description: "Those that the filters choose, in the order asked for; the id is always the last key, so the order is total. " +
+		description: "Those that the filters choose, in the order asked for; the " + d.Key + " is always the last key, so the order is total. " +
 			"`next_cursor` leads to the page after this one and is null when there is none; `total` is there if it was asked for.",
 		params: schemas{"filters": d.ref("Filters"), "list_options": openrpc.Nullable(d.ref("ListOptions"))},
 		data:   openrpc.ArrayOf(d.part()),
 		example: &example{
-			object{value("filters", object{value(field.Name, exampleValue(field))}), value("list_options", object{value("order_bys", "!ctime"), value("limit", 10)})},
+			object{value("filters", object{value(field.Name, exampleValue(field))}), value("list_options", object{value("order_bys", "!"+d.Key), value("limit", 10)})},
 			object{value("data", []any{d.exampleRow()}), value("next_cursor", nil)},
 		},
 	})

@@ -130,6 +130,7 @@ var typeSchemas = [...]*openrpc.Schema{
 	filter.String: {Type: openrpc.Types{"string"}},
 	filter.UUID:   {Type: openrpc.Types{"string"}, Format: "uuid"},
 	filter.JSON:   {},
+	filter.ID:     {Type: openrpc.Types{"integer", "string"}, Format: "int64"},
 }
 
 // applyRule puts a rule into a schema. Rules that JSON Schema has no words for are left to the server.

@@ -19,6 +19,7 @@ var typeExamples = [...]any{
 	filter.String: "text",
 	filter.UUID:   "01890a5d-ac96-774b-bcce-b302099a8057",
 	filter.JSON:   jsontext.Value("{}"),
+	filter.ID:     1000,
 }
 
 func exampleValue(f store.FieldDescription) any {

@@ -18,6 +18,7 @@ var conditions = [...]string{
 	filter.String: "StringCondition",
 	filter.UUID:   "UuidCondition",
 	filter.JSON:   "JsonCondition",
+	filter.ID:     "IdCondition",
 }
 
 // defineConditions gives names to the schemas that the filters of all entities share.

@@ -25,7 +25,7 @@ func (v views) define(s *openrpc.Schemas) {
 	})
 	after := *row.Value
 	after.Description = "The row after the change, as in sync_bootstrap; null after a delete."
-	s.Define("Change", &openrpc.Schema{
+	s.Define("Entry", &openrpc.Schema{
 		Type: openrpc.Types{"object"},
 		Properties: properties{
 			member("position", position), member("prev", prev), member("at", typeSchemas[filter.Time]),
@@ -83,7 +83,7 @@ func (v views) describeDelta() jsonrpc.MethodOption {
 			"`position` is what to go on `since`, also if there were none, and there is `more` if it is not the head. A page may have fewer than `limit`. " +
 			"A `since` under the tail or over the head: RESYNC_REQUIRED.",
 		params: v.syncParams(),
-		data:   openrpc.ArrayOf(openrpc.Ref("Change")),
+		data:   openrpc.ArrayOf(openrpc.Ref("Entry")),
 		errors: syncErrors,
 		example: &example{object{value("since", 41)}, object{
 			value("data", []any{exampleChange}), value("position", 42), value("more", false), value("epoch", exampleEpoch),

@@ -43,6 +43,7 @@ func Register(m *jsonrpc.Mux, api API) {
 	syncMethods(m, api)
 	liveMethods(m)
 	replicaMethods(m, api)
+	changeMethods(m, api)
 	pushMethod(m, api) // when all entities that it writes are there
 	discover(m)
 }

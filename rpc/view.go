@@ -52,15 +52,8 @@ func viewOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) *view {
 	}
 	version, _ := v.goType.FieldByName("Version") // of store.Base
 	v.version = version.Index
-	volatile := map[string]bool{} // fields that change too often to be in the log, by the tag log:"-"
-	for _, f := range reflect.VisibleFields(v.goType) {
-		if f.Tag.Get("log") == "-" {
-			volatile[f.Tag.Get("json")] = true
-		}
-	}
 	for role := range v.shown {
-		names := slices.DeleteFunc(repo.Visible(auth.Role(role)).Names, func(name string) bool { return volatile[name] })
-		v.shown[role] = jsonrpc.MembersOf(v.goType, names)
+		v.shown[role] = jsonrpc.MembersOf(v.goType, repo.Logged(auth.Role(role)).Names)
 	}
 	return v
 }

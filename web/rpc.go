@@ -22,6 +22,13 @@ func (s *Server) rpc(c *gin.Context) {
 		return
 	}
 	serve := s.Mux.Serve
+	var stream jsonrpc.Streamer
+	if accepts(c.Request, ndjson) {
+		serve = func(ctx context.Context, requestID string, body []byte) (reply jsonrpc.Reply) {
+			reply, stream = s.Mux.ServeStream(ctx, requestID, body)
+			return reply
+		}
+	}
 	switch atomic := c.Request.Header.Values("Rowcall-Atomic"); {
 	case len(atomic) == 0 || slices.Equal(atomic, []string{"false"}):
 	case slices.Equal(atomic, []string{"true"}):
@@ -51,6 +58,8 @@ func (s *Server) rpc(c *gin.Context) {
 	}
 	o.calls = reply.Calls
 	switch {
+	case stream != nil:
+		s.answerLines(c, stream)
 	case reply.Err != nil:
 		o.err = reply.Err
 		answer(c, http.StatusBadRequest, reply.Body)

@@ -59,6 +59,7 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
 	s := &Server{Config: cfg, streams: streams{open: map[*stream]struct{}{}}, work: context.Background()}
+	s.running.stopping, s.running.stop = context.WithCancel(context.Background())
 	if s.Limits == nil {
 		s.Limits = limit.New(limit.Config{})
 	}
@@ -145,7 +146,9 @@ type running struct {
 	mu       sync.Mutex
 	n        int
 	draining bool
-	idle     chan struct{} // closed when n is 0 after draining began
+	idle     chan struct{}   // closed when n is 0 after draining began
+	stopping context.Context // ends when draining begins
+	stop     context.CancelFunc
 }
 
 // admit refuses requests of the API once the server drains, and those of an address that has sent too many; and counts the
@@ -157,6 +160,7 @@ func (s *Server) admit(c *gin.Context) {
 		return
 	}
 	defer s.running.end()
+	c.Set(wholeKey, c.Request.Context())
 	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
@@ -171,6 +175,9 @@ func (s *Server) admit(c *gin.Context) {
 }
 
 var errStopping = apperr.New(apperr.Unavailable, "The server is stopping")
+
+// wholeKey is the key of the request's context without requestTimeout, for answers that take as long as the client reads.
+const wholeKey = "rowcall.whole"
 
 func (r *running) begin() bool {
 	r.mu.Lock()
@@ -201,6 +208,7 @@ func (s *Server) drain() bool {
 	r := &s.running
 	r.mu.Lock()
 	r.draining, r.idle = true, make(chan struct{})
+	r.stop()
 	if r.n == 0 {
 		close(r.idle)
 	}

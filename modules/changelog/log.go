@@ -31,7 +31,7 @@ func (h Head) Check(since int64, epoch string) error {
 	message := ""
 	switch {
 	case epoch != "" && epoch != h.Epoch:
-		message = "The log has begun anew"
+		message = "This epoch of the log is over"
 	case since < h.Tail:
 		message = "The entries after this position have been pruned"
 	case since > h.Position:

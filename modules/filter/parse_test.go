@@ -195,7 +195,7 @@ func TestNewSchemaPanicsOnMistakes(t *testing.T) {
 		{id, {Name: "a.b", Column: "a"}},
 		{id, {Name: "$a", Column: "a"}},
 		{id, {Name: "!a", Column: "a"}},
-		{id, {Name: "a", Column: "a", Type: filter.JSON + 1}},
+		{id, {Name: "a", Column: "a", Type: filter.ID + 1}},
 		{id, {Name: "a", Column: "a", Type: -1}},
 	} {
 		t.Run(fmt.Sprint(fields), func(t *testing.T) {

@@ -12,7 +12,8 @@ import (
 // Type is the type of a field's values: it decides which operators the field has and what they take.
 type Type int8
 
-// The types. A time's values are strings by RFC 3339, a uuid's strings of 36 characters; JSON is a jsonb column.
+// The types. A time's values are strings by RFC 3339, a uuid's strings of 36 characters; JSON is a jsonb column. An ID is that of a row of
+// any entity, kept and ordered as text: its values are integers and strings.
 const (
 	Int Type = iota
 	Float
@@ -21,6 +22,7 @@ const (
 	String
 	UUID
 	JSON
+	ID
 )
 
 var types = [...]struct {
@@ -34,14 +36,16 @@ var types = [...]struct {
 	String: {"text", "a string"},
 	UUID:   {"uuid", "a uuid"},
 	JSON:   {"jsonb", "a JSON value"},
+	ID:     {"text", "an integer or a string"},
 }
 
 // Entity declares what clients may filter, sort and embed by.
 type Entity struct {
 	Name   string    // as in messages
-	Table  string    // or view; it has the columns id and tenant_id
+	Table  string    // or view; it has the column tenant_id, and that of the key
 	Read   auth.Role // who may read its rows; [auth.Nobody]: nobody
 	Own    string    // the column of a user's id, for those who reach only rows with theirs; "": everybody reaches all
+	Key    string    // the field that tells rows apart; "" for id
 	Search string    // the tsvector column that $search asks; "": there is no $search
 	Fields []Field
 }
@@ -72,7 +76,7 @@ type Schema struct {
 	entity   Entity
 	fields   []Field
 	index    map[string]int // by name
-	id       int            // the index of the field id; -1 where there is none
+	id       int            // the index of the key; -1 where there is none
 	last     []int          // the fields that tell rows apart: any order ends with them
 	names    []string       // sorted, of fields and references
 	sortable []string       // sorted: the names of all fields but the JSON ones
@@ -83,7 +87,7 @@ type Schema struct {
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 
 // NewSchema returns the schema of an entity without references. It panics on a mistake in the declaration: a name or a column
-// that is given twice or is not an identifier, an unknown type, no field "id".
+// that is given twice or is not an identifier, an unknown type, no key.
 func NewSchema(e Entity) *Schema {
 	if !identifier.MatchString(e.Table) || !identifierOrNone(e.Own) || !identifierOrNone(e.Search) {
 		panic(fmt.Sprintf("filter: entity %q, table %q: not an identifier", e.Name, e.Table))
@@ -95,7 +99,7 @@ func NewSchema(e Entity) *Schema {
 	}
 	s := newSchema(e)
 	if s.id < 0 {
-		panic(`filter: no field "id", without which no order is total`)
+		panic(fmt.Sprintf("filter: no field %q, without which no order is total", e.key()))
 	}
 	return s
 }
@@ -118,12 +122,19 @@ func newSchema(e Entity) *Schema {
 			s.sortable = append(s.sortable, f.Name)
 		}
 	}
-	if id, ok := s.index["id"]; ok {
+	if id, ok := s.index[e.key()]; ok {
 		s.id, s.last = id, []int{id}
 	}
 	slices.Sort(s.names)
 	slices.Sort(s.sortable)
 	return s
+}
+
+func (e *Entity) key() string {
+	if e.Key == "" {
+		return "id"
+	}
+	return e.Key
 }
 
 func identifierOrNone(s string) bool { return s == "" || identifier.MatchString(s) }

@@ -27,6 +27,8 @@ func (p *parser) scalar(t Type) (any, error) {
 		return p.uuid()
 	case JSON:
 		return p.json()
+	case ID:
+		return p.id()
 	default:
 		return p.string()
 	}
@@ -47,6 +49,8 @@ func (p *parser) list(t Type) (slice any, nulls bool, err error) {
 		return listOf(p, p.uuid)
 	case JSON:
 		return listOf(p, p.json)
+	case ID:
+		return listOf(p, p.id)
 	default:
 		return listOf(p, p.string)
 	}
@@ -201,6 +205,16 @@ func (p *parser) uuid() (uuid.UUID, error) {
 		return uuid.Nil, p.fail("must be a uuid, like 01890a5d-ac96-774b-bcce-b302099a8057")
 	}
 	return u, nil
+}
+
+// id takes an integer or a string, and returns it as text.
+func (p *parser) id() (string, error) {
+	if p.dec.PeekKind() == jsontext.KindNumber {
+		id, err := p.int()
+		return strconv.FormatInt(id, 10), err
+	}
+	text, err := p.text(ID)
+	return string(text), err
 }
 
 func (p *parser) string() (string, error) {

@@ -48,7 +48,14 @@ func appendResult(out *bytes.Buffer, id jsontext.Value, o outcome) error {
 // returns the first reason.
 func appendError(out *bytes.Buffer, id jsontext.Value, e *apperr.Error, requestID string) (err error) {
 	appendHead(out, id)
-	out.WriteString(`,"error":{"code":`)
+	out.WriteString(`,"error":`)
+	err = appendErrorObject(out, e, requestID)
+	out.WriteByte('}')
+	return err
+}
+
+func appendErrorObject(out *bytes.Buffer, e *apperr.Error, requestID string) (err error) {
+	out.WriteString(`{"code":`)
 	out.Write(strconv.AppendInt(out.AvailableBuffer(), int64(e.Kind.Code()), 10))
 	out.WriteString(`,"message":`)
 	appendQuoted(out, e.Message)
@@ -71,7 +78,7 @@ func appendError(out *bytes.Buffer, id jsontext.Value, e *apperr.Error, requestI
 			}
 		}
 	}
-	out.WriteString(`}}}`)
+	out.WriteString(`}}`)
 	return err
 }
 

@@ -102,7 +102,7 @@ func aggregated(v any, c *filter.AggregateColumn) (any, error) {
 		switch {
 		case c.Exact:
 			return jsontext.Value(v), nil
-		case c.Type == filter.String:
+		case c.Type == filter.String, c.Type == filter.ID:
 			return string(v), nil
 		case c.Type == filter.UUID:
 			return uuid.ParseBytes(v)

@@ -158,6 +158,8 @@ func appendCursorValue(dst []byte, v any) ([]byte, error) {
 		return jsontext.AppendQuote(dst, v.String())
 	case string:
 		return jsontext.AppendQuote(dst, v)
+	case RowID:
+		return jsontext.AppendQuote(dst, v)
 	case []byte:
 		return jsontext.AppendQuote(dst, v)
 	}

@@ -18,6 +18,7 @@ type Description struct {
 	GoType reflect.Type // the struct
 	Fields []FieldDescription
 	Refs   []RefDescription
+	Key    string     // the field that tells rows apart
 	Unique [][]string // the sets of fields that upsert may name
 	Search bool       // whether its filters have $search
 }
@@ -55,7 +56,7 @@ type RefDescription struct {
 func (r *Repo[E, K]) Describe() Description {
 	r.plan.link()
 	d := Description{
-		Entity: r.plan.entity, GoType: r.plan.goType, Unique: r.plan.unique, Search: r.plan.schema.Entity().Search != "",
+		Entity: r.plan.entity, GoType: r.plan.goType, Key: r.plan.key.name, Unique: r.plan.unique, Search: r.plan.schema.Entity().Search != "",
 	}
 	for _, ref := range r.plan.schema.Refs() {
 		d.Refs = append(d.Refs, RefDescription{ref.Name, ref.To.Entity().Name, ref.Many, ref.Read})

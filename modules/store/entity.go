@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,25 @@ type Base[K int64 | uuid.UUID] struct {
 	CTime   time.Time `db:"ctime" json:"ctime"`
 	MID     int64     `db:"mid" json:"mid"` // the user who changed it last
 	MTime   time.Time `db:"mtime" json:"mtime"`
+}
+
+// Numbered is what an entity has instead of [Base] whose rows are numbered and never change: the entries of a log. Nobody writes it
+// through its repository.
+type Numbered struct {
+	Position int64 `db:"position" json:"position"`
+}
+
+func (n Numbered) key() int64 { return n.Position }
+
+// RowID is the id of a row of any entity, as text. In JSON it is a number if that is what it looks like.
+type RowID string
+
+// AppendJSON appends it to b.
+func (id RowID) AppendJSON(b []byte) ([]byte, error) {
+	if n, err := strconv.ParseInt(string(id), 10, 64); err == nil {
+		return strconv.AppendInt(b, n, 10), nil
+	}
+	return jsontext.AppendQuote(b, id)
 }
 
 // baseColumns are set by the repository, not by whoever calls it.
@@ -66,6 +86,7 @@ var kinds = []kind{
 	{reflect.TypeFor[time.Time](), filter.Time, "timestamptz", "a time as in RFC 3339", "", time.Unix(1, 0)},
 	{reflect.TypeFor[uuid.UUID](), filter.UUID, "uuid", "a UUID", "", uuid.Max},
 	{reflect.TypeFor[jsontext.Value](), filter.JSON, "jsonb", "JSON", " bytes", jsontext.Value("{}")},
+	{reflect.TypeFor[RowID](), filter.ID, "text", "an integer or a string", "", RowID("1")},
 }
 
 // plan is what reflection finds in an entity's struct, once.
@@ -78,6 +99,7 @@ type plan struct {
 	byName  map[string]*column // by wire name
 	byDB    map[string]*column
 	schema  *filter.Schema
+	key     *column   // what tells rows apart: id, or position
 	insert  []*column // all but the base columns and the tenant
 	access  Access
 	own     *column // Access.Own
@@ -119,10 +141,15 @@ func newPlan(entity string, goType reflect.Type, query queryRows, access Access,
 			p.insert = append(p.insert, c)
 		}
 	}
-	for _, name := range baseColumns {
-		if p.byDB[name] == nil {
-			panic(fmt.Sprintf("store: entity %s has no column %s: embed store.Base", entity, name))
+	if p.key = p.byDB["position"]; !numbered(goType) {
+		p.key = p.byDB["id"]
+		for _, name := range baseColumns {
+			if p.byDB[name] == nil {
+				panic(fmt.Sprintf("store: entity %s has no column %s: embed store.Base", entity, name))
+			}
 		}
+	} else if access.Write != auth.Nobody {
+		panic(fmt.Sprintf("store: entity %s: nobody can write a log", entity))
 	}
 	if access.Own != "" {
 		if p.own = p.byName[access.Own]; p.own == nil {
@@ -150,8 +177,13 @@ func newPlan(entity string, goType reflect.Type, query queryRows, access Access,
 	return p
 }
 
+func numbered(goType reflect.Type) bool {
+	f, embedded := goType.FieldByName("Numbered")
+	return embedded && f.Anonymous && f.Type == reflect.TypeFor[Numbered]()
+}
+
 func (p *plan) newSchema(search string) *filter.Schema {
-	e := filter.Entity{Name: p.entity, Table: p.table, Read: p.access.Read, Search: search}
+	e := filter.Entity{Name: p.entity, Table: p.table, Key: p.key.name, Read: p.access.Read, Search: search}
 	if p.own != nil {
 		e.Own = p.own.db
 	}

@@ -39,6 +39,11 @@ func (r *Repo[E, K]) Hides(role auth.Role) bool { return role < r.plan.hidden }
 // Visible returns the fields that an actor of the role may see.
 func (r *Repo[E, K]) Visible(role auth.Role) *FieldSet { return r.plan.fieldSet(r.plan.visible(role)) }
 
+// Logged returns those of them that are in the change log.
+func (r *Repo[E, K]) Logged(role auth.Role) *FieldSet {
+	return r.plan.fieldSet(slices.DeleteFunc(r.plan.visible(role), func(c *column) bool { return !c.logged }))
+}
+
 // Select is List for rows of which some fields are wanted, or with referenced rows embedded. Each reference of the selection takes
 // one statement, whatever the number of rows, right after the one that finds the rows with the reference. nil selects all that
 // the actor may see.
@@ -59,10 +64,10 @@ func (r *Repo[E, K]) GetSelected(tx *Tx, id K, sel *filter.Selection) (Record, e
 	if sel.Rows() > maxEmbedded {
 		return Record{}, errEmbedded
 	}
-	set, columns := p.wanted(tx.Actor.Role, sel, p.byDB["id"])
+	set, columns := p.wanted(tx.Actor.Role, sel, p.key)
 	own := p.ownOnly(tx)
 	text := p.cached(own, appendColumns([]byte("g "), columns), func() string {
-		return build(p.rows(own, goqu.L(`"`+filter.Root+`"."id" = ?`, stand)).Select(p.selected(columns)...))
+		return build(p.rows(own, goqu.L(`"`+filter.Root+`"."`+p.key.db+`" = ?`, stand)).Select(p.selected(columns)...))
 	})
 	rows, _, err := p.query(&tx.runner, columns, text, r.rowArgs(tx, id), nil, 0)
 	switch {

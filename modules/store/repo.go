@@ -28,7 +28,7 @@ const (
 // Key is what a row's id can be: int64 for rows whose ids the server makes, UUID for those that clients create offline.
 type Key interface{ int64 | uuid.UUID }
 
-// Entity is a struct that embeds [Base].
+// Entity is a struct that embeds [Base], or [Numbered].
 type Entity[K Key] interface{ key() K }
 
 func (b Base[K]) key() K { return b.ID }
@@ -87,7 +87,7 @@ func Search() Option { return func(o *options) { o.search = "search" } }
 //	index:"gin"                of JSON: the procedure json_index was called for it
 //	example:"a title"          a value of it, for descriptions; JSON, but for strings, times and UUIDs without quotes
 //
-// A field's type is int64, float64, bool, string, time.Time, uuid.UUID, jsontext.Value, or a pointer to one of them for
+// A field's type is int64, float64, bool, string, time.Time, uuid.UUID, jsontext.Value, RowID, or a pointer to one of them for
 // a column that can be NULL. NewRepo panics at a mistake in the declaration.
 func NewRepo[E Entity[K], K Key](entity string, access Access, opts ...Option) *Repo[E, K] {
 	o := options{table: entity}

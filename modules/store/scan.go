@@ -80,6 +80,11 @@ func (c *cell) Scan(src any) error {
 		return assign(c, to, src)
 	case **string:
 		return assignNullable(c, to, src)
+	case *RowID:
+		if v, ok := src.(string); ok {
+			*to = RowID(v)
+			return nil
+		}
 	case *time.Time:
 		if t, ok := src.(time.Time); ok {
 			*to = t.UTC()

@@ -86,7 +86,7 @@ func (p *plan) rootWhere(own bool, more ...exp.Expression) exp.ExpressionList {
 }
 
 func (p *plan) getText(own bool) string {
-	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, p.eq("id"))))
+	return build(postgres.From(p.table).Prepared(true).Select(p.dbNames()...).Where(p.where(own, p.eq(p.key.db))))
 }
 
 func (p *plan) getAllText(own bool) string {
@@ -94,7 +94,7 @@ func (p *plan) getAllText(own bool) string {
 }
 
 // anyID is the condition on the ids of several rows.
-func (p *plan) anyID() exp.Expression { return goqu.L("? = ANY(?)", p.col("id"), stand) }
+func (p *plan) anyID() exp.Expression { return goqu.L("? = ANY(?)", p.col(p.key.db), stand) }
 
 // assignment is one column of an update, and the argument for it.
 type assignment struct {

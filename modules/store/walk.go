@@ -19,9 +19,9 @@ func (r *Repo[E, K]) Walk(tx *Tx, after *K, limit int, do func(*E) bool) error {
 	text := r.text(tx, shape, func(own bool) string {
 		where := r.plan.where(own)
 		if after != nil {
-			where = r.plan.where(own, goqu.C("id").Gt(goqu.L("?", stand)))
+			where = r.plan.where(own, goqu.C(r.plan.key.db).Gt(goqu.L("?", stand)))
 		}
-		return build(postgres.From(r.plan.table).Prepared(true).Select(r.plan.dbNames()...).Where(where).Order(goqu.C("id").Asc()).Limit(1))
+		return build(postgres.From(r.plan.table).Prepared(true).Select(r.plan.dbNames()...).Where(where).Order(goqu.C(r.plan.key.db).Asc()).Limit(1))
 	})
 	var row E
 	s := newScanner(r.plan.columns, nil)

@@ -118,6 +118,8 @@ type Error struct {
 		Fields    []string       `json:"fields"`
 		ID        jsontext.Value `json:"id"`
 		Current   map[string]any `json:"current"`
+		Head      *int64         `json:"head"`
+		Tail      *int64         `json:"tail"`
 	} `json:"data"`
 }
 
@@ -127,6 +129,8 @@ type Result struct {
 	NextCursor *string        `json:"next_cursor"`
 	Total      *int64         `json:"total"`
 	Position   *int64         `json:"position"`
+	More       bool           `json:"more"`
+	Epoch      string         `json:"epoch"`
 }
 
 // Row is an entity's row as the wire has it.

@@ -18,6 +18,11 @@ var (
 	// position any more, and keeps it from expiring. The position never goes back, and not past the head. NOT_FOUND
 	// for a replica that has expired: register it anew.
 	AckReplica = rpcclient.Method[AckReplicaParams, rpcclient.Data[AckReplicaData]]{Name: "ack_replica"}
+	// AggregateChanges: count, add up and compare changes, by groups. A member of the data has the names of
+	// `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
+	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
+	// the limit.
+	AggregateChanges = rpcclient.Method[AggregateChangesParams, AggregateChangesResult]{Name: "aggregate_changes", Reads: true}
 	// AggregateProjects: count, add up and compare projects, by groups. A member of the data has the names of
 	// `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
 	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
@@ -36,6 +41,8 @@ var (
 	Authenticate = rpcclient.Method[AuthenticateParams, rpcclient.Data[AuthenticateData]]{Name: "authenticate"}
 	// ChangePassword: change one's own password. It ends all sessions of the user, in every tenant.
 	ChangePassword = rpcclient.Method[ChangePasswordParams, rpcclient.Written[ChangePasswordData]]{Name: "change_password", Once: true}
+	// CountChanges: count the changes that the filters choose
+	CountChanges = rpcclient.Method[CountChangesParams, rpcclient.Data[CountChangesData]]{Name: "count_changes", Reads: true}
 	// CountProjects: count the projects that the filters choose
 	CountProjects = rpcclient.Method[CountProjectsParams, rpcclient.Data[CountProjectsData]]{Name: "count_projects", Reads: true}
 	// CountTasks: count the tasks that the filters choose
@@ -78,6 +85,10 @@ var (
 	// key, so the order is total. `next_cursor` leads to the page after this one and is null when there is none;
 	// `total` is there if it was asked for.
 	ListAPIKeys = rpcclient.Method[ListAPIKeysParams, rpcclient.Page[APIKey]]{Name: "list_api_keys", Reads: true}
+	// ListChanges: list changes. Those that the filters choose, in the order asked for; the position is always the
+	// last key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
+	// none; `total` is there if it was asked for.
+	ListChanges = rpcclient.Method[ListChangesParams, rpcclient.Page[Change]]{Name: "list_changes", Reads: true}
 	// ListProjects: list projects. Those that the filters choose, in the order asked for; the id is always the last
 	// key, so the order is total. `next_cursor` leads to the page after this one and is null when there is none;
 	// `total` is there if it was asked for.
@@ -167,6 +178,24 @@ type AckReplicaData struct {
 	SeenAt    time.Time      `json:"seen_at"`
 }
 
+// AggregateChangesParams are the params of aggregate_changes.
+type AggregateChangesParams struct {
+	Filters    ChangeFilters    `json:"filters,omitzero"`
+	GroupBy    []ChangeGroupBy  `json:"group_by,omitzero"`
+	Aggregates ChangeAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateChangesResult is a part of what it is named after.
+type AggregateChangesResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
 // AggregateProjectsParams are the params of aggregate_projects.
 type AggregateProjectsParams struct {
 	Filters    ProjectFilters    `json:"filters,omitzero"`
@@ -244,6 +273,16 @@ type ChangePasswordParams struct {
 // ChangePasswordData is a part of what it is named after.
 type ChangePasswordData struct {
 	Changed bool `json:"changed"`
+}
+
+// CountChangesParams are the params of count_changes.
+type CountChangesParams struct {
+	Filters ChangeFilters `json:"filters,omitzero"`
+}
+
+// CountChangesData is a part of what it is named after.
+type CountChangesData struct {
+	Count int64 `json:"count"`
 }
 
 // CountProjectsParams are the params of count_projects.
@@ -420,6 +459,12 @@ type ListAPIKeysParams struct {
 	ListOptions *APIKeyListOptions `json:"list_options,omitzero"`
 }
 
+// ListChangesParams are the params of list_changes.
+type ListChangesParams struct {
+	Filters     ChangeFilters      `json:"filters,omitzero"`
+	ListOptions *ChangeListOptions `json:"list_options,omitzero"`
+}
+
 // ListProjectsParams are the params of list_projects.
 type ListProjectsParams struct {
 	Filters     ProjectFilters      `json:"filters,omitzero"`
@@ -522,10 +567,10 @@ type SyncDeltaParams struct {
 
 // SyncDeltaResult is a part of what it is named after.
 type SyncDeltaResult struct {
-	Data     []Change `json:"data"`
-	Position int64    `json:"position"`
-	More     bool     `json:"more"`
-	Epoch    string   `json:"epoch"`
+	Data     []Entry `json:"data"`
+	Position int64   `json:"position"`
+	More     bool    `json:"more"`
+	Epoch    string  `json:"epoch"`
 }
 
 // SyncHeadParams are the params of sync_head.
@@ -775,6 +820,113 @@ type BooleanCondition struct {
 
 // Change is the schema Change.
 type Change struct {
+	Position int64          `json:"position"`
+	At       time.Time      `json:"at"`
+	Actor    int64          `json:"actor"`
+	Method   string         `json:"method"`
+	Entity   string         `json:"entity"`
+	ID       jsontext.Value `json:"id"`
+	Op       string         `json:"op"`
+	// 1 at first, and one more with each update.
+	Version int64          `json:"version"`
+	Before  jsontext.Value `json:"before"`
+	Data    jsontext.Value `json:"data"`
+}
+
+// ChangeAggregates is the schema ChangeAggregates.
+type ChangeAggregates = map[string]any
+
+// ChangeField is the schema ChangeField.
+type ChangeField string
+
+// The values of ChangeField.
+const (
+	ChangeFieldPosition ChangeField = "position"
+	ChangeFieldAt       ChangeField = "at"
+	ChangeFieldActor    ChangeField = "actor"
+	ChangeFieldMethod   ChangeField = "method"
+	ChangeFieldEntity   ChangeField = "entity"
+	ChangeFieldID       ChangeField = "id"
+	ChangeFieldOp       ChangeField = "op"
+	ChangeFieldVersion  ChangeField = "version"
+	ChangeFieldBefore   ChangeField = "before"
+	ChangeFieldData     ChangeField = "data"
+)
+
+// ChangeFilterGroup is the schema ChangeFilterGroup.
+type ChangeFilterGroup struct {
+	Position *IntegerCondition   `json:"position,omitzero"`
+	At       *TimeCondition      `json:"at,omitzero"`
+	Actor    *IntegerCondition   `json:"actor,omitzero"`
+	Method   *StringCondition    `json:"method,omitzero"`
+	Entity   *StringCondition    `json:"entity,omitzero"`
+	ID       *IDCondition        `json:"id,omitzero"`
+	Op       *StringCondition    `json:"op,omitzero"`
+	Version  *IntegerCondition   `json:"version,omitzero"`
+	Before   *JSONCondition      `json:"before,omitzero"`
+	Data     *JSONCondition      `json:"data,omitzero"`
+	And      []ChangeFilterGroup `json:"$and,omitzero"`
+	Or       []ChangeFilterGroup `json:"$or,omitzero"`
+	Not      *ChangeFilterGroup  `json:"$not,omitzero"`
+
+	// ByName has members of other names.
+	ByName map[string]JSONPathCondition `json:",embed"`
+}
+
+// ChangeFilters: a group holds if all in it does, an array if one of its groups does; null holds for every row.
+// At most 8 levels and 200 conditions.
+type ChangeFilters = []ChangeFilterGroup
+
+// ChangeGroupBy is the schema ChangeGroupBy.
+type ChangeGroupBy = any
+
+// ChangeInclude is the schema ChangeInclude.
+type ChangeInclude = any
+
+// ChangeListOptions is the schema ChangeListOptions.
+type ChangeListOptions struct {
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]  `json:"offset,omitzero"`
+	OrderBys []ChangeOrderBy       `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Fields   []ChangeField         `json:"fields,omitzero"`
+	Include  ChangeInclude         `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]   `json:"total,omitzero"`
+}
+
+// ChangeOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
+// descending.
+type ChangeOrderBy string
+
+// The values of ChangeOrderBy.
+const (
+	ChangeOrderByPosition     ChangeOrderBy = "position"
+	ChangeOrderByPositionDesc ChangeOrderBy = "!position"
+	ChangeOrderByAt           ChangeOrderBy = "at"
+	ChangeOrderByAtDesc       ChangeOrderBy = "!at"
+	ChangeOrderByActor        ChangeOrderBy = "actor"
+	ChangeOrderByActorDesc    ChangeOrderBy = "!actor"
+	ChangeOrderByMethod       ChangeOrderBy = "method"
+	ChangeOrderByMethodDesc   ChangeOrderBy = "!method"
+	ChangeOrderByEntity       ChangeOrderBy = "entity"
+	ChangeOrderByEntityDesc   ChangeOrderBy = "!entity"
+	ChangeOrderByID           ChangeOrderBy = "id"
+	ChangeOrderByIDDesc       ChangeOrderBy = "!id"
+	ChangeOrderByOp           ChangeOrderBy = "op"
+	ChangeOrderByOpDesc       ChangeOrderBy = "!op"
+	ChangeOrderByVersion      ChangeOrderBy = "version"
+	ChangeOrderByVersionDesc  ChangeOrderBy = "!version"
+)
+
+// Condition: what a filter asks of a field: a value, null, or an object of operators.
+type Condition struct {
+
+	// ByName has members of other names.
+	ByName map[string]any `json:",embed"`
+}
+
+// Entry is the schema Entry.
+type Entry struct {
 	// 1 at a tenant's first change, and one more with each.
 	Position int64 `json:"position"`
 	// The position of the entry before this one, at first that which was asked with. Coalesced entries have none.
@@ -791,13 +943,6 @@ type Change struct {
 	Data map[string]any `json:"data"`
 }
 
-// Condition: what a filter asks of a field: a value, null, or an object of operators.
-type Condition struct {
-
-	// ByName has members of other names.
-	ByName map[string]any `json:",embed"`
-}
-
 // HavingGroup: conditions on the aliases of aggregates and the names of groups.
 type HavingGroup struct {
 	And []HavingGroup `json:"$and,omitzero"`
@@ -806,6 +951,19 @@ type HavingGroup struct {
 
 	// ByName has members of other names.
 	ByName map[string]Condition `json:",embed"`
+}
+
+// IDCondition is the schema IdCondition.
+type IDCondition struct {
+	Eq    any   `json:"$eq,omitzero"`
+	Gt    any   `json:"$gt,omitzero"`
+	Gte   any   `json:"$gte,omitzero"`
+	In    []any `json:"$in,omitzero"`
+	Lt    any   `json:"$lt,omitzero"`
+	Lte   any   `json:"$lte,omitzero"`
+	Not   any   `json:"$not,omitzero"`
+	NotIn []any `json:"$notIn,omitzero"`
+	Null  *bool `json:"$null,omitzero"`
 }
 
 // IntegerCondition is the schema IntegerCondition.

@@ -23,6 +23,27 @@ export interface Methods {
     };
   };
   /**
+   * Count, add up and compare changes, by groups. A member of the data has the names of `group_by` and
+   * the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the
+   * least and the most are values of the field or null. `more` tells whether there are more groups than
+   * the limit.
+   */
+  aggregate_changes: {
+    params: {
+      filters?: ChangeFilters;
+      group_by?: ChangeGroupBy[] | null;
+      aggregates: ChangeAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
    * Count, add up and compare projects, by groups. A member of the data has the names of `group_by` and
    * the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the
    * least and the most are values of the field or null. `more` tells whether there are more groups than
@@ -105,6 +126,11 @@ export interface Methods {
       mutation_id?: string | null;
     };
     result: { data: { changed: boolean }; position: number | null };
+  };
+  /** Count the changes that the filters choose */
+  count_changes: {
+    params: { filters?: ChangeFilters };
+    result: { data: { count: number } };
   };
   /** Count the projects that the filters choose */
   count_projects: {
@@ -307,6 +333,15 @@ export interface Methods {
     result: { data: ApiKey[]; next_cursor: string | null; total?: number };
   };
   /**
+   * List changes. Those that the filters choose, in the order asked for; the position is always the last
+   * key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
+   * none; `total` is there if it was asked for.
+   */
+  list_changes: {
+    params: { filters?: ChangeFilters; list_options?: ChangeListOptions | null };
+    result: { data: Change[]; next_cursor: string | null; total?: number };
+  };
+  /**
    * List projects. Those that the filters choose, in the order asked for; the id is always the last key,
    * so the order is total. `next_cursor` leads to the page after this one and is null when there is
    * none; `total` is there if it was asked for.
@@ -442,7 +477,7 @@ export interface Methods {
       /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
       epoch?: string | null;
     };
-    result: { data: Change[]; position: number; more: boolean; epoch: string };
+    result: { data: Entry[]; position: number; more: boolean; epoch: string };
   };
   /**
    * Tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
@@ -602,11 +637,13 @@ export interface Methods {
 /** What does not just write may be called again when an answer is lost. */
 const access: Record<keyof Methods, Access> = {
   ack_replica: "write",
+  aggregate_changes: "read",
   aggregate_projects: "read",
   aggregate_tasks: "read",
   aggregate_users: "read",
   authenticate: "write",
   change_password: "once",
+  count_changes: "read",
   count_projects: "read",
   count_tasks: "read",
   count_users: "read",
@@ -625,6 +662,7 @@ const access: Record<keyof Methods, Access> = {
   get_task: "read",
   get_user: "read",
   list_api_keys: "read",
+  list_changes: "read",
   list_projects: "read",
   list_replicas: "read",
   list_tasks: "read",
@@ -756,6 +794,141 @@ export type BooleanCondition =
     };
 
 export interface Change {
+  position: number;
+  at: string;
+  actor: number;
+  method: string;
+  entity: string;
+  id: number | string;
+  op: "create" | "update" | "delete";
+  /** 1 at first, and one more with each update. */
+  version: number;
+  before: unknown;
+  data: unknown;
+}
+
+export type ChangeAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | { avg: "position" | "actor" | "version" }
+        | { count: "position" | "at" | "actor" | "method" | "entity" | "id" | "op" | "version" }
+        | { count_distinct: "position" | "at" | "actor" | "method" | "entity" | "id" | "op" | "version" }
+        | { max: "position" | "at" | "actor" | "method" | "entity" | "op" | "version" }
+        | { min: "position" | "at" | "actor" | "method" | "entity" | "op" | "version" }
+        | { sum: "position" | "actor" | "version" };
+    }
+  | null;
+
+export type ChangeField = "position" | "at" | "actor" | "method" | "entity" | "id" | "op" | "version" | "before" | "data";
+
+export interface ChangeFilterGroup {
+  position?: IntegerCondition;
+  at?: TimeCondition;
+  actor?: IntegerCondition;
+  method?: StringCondition;
+  entity?: StringCondition;
+  id?: IdCondition;
+  op?: StringCondition;
+  version?: IntegerCondition;
+  before?: JsonCondition;
+  data?: JsonCondition;
+  $and?: ChangeFilterGroup[];
+  $or?: ChangeFilterGroup[];
+  $not?: ChangeFilterGroup;
+  [name: `before.${string}`]: JsonPathCondition | undefined;
+  [name: `data.${string}`]: JsonPathCondition | undefined;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type ChangeFilters = ChangeFilterGroup | ChangeFilterGroup[] | null;
+
+export type ChangeGroupBy =
+  | "position"
+  | "at"
+  | "actor"
+  | "method"
+  | "entity"
+  | "id"
+  | "op"
+  | "version"
+  | {
+      [name: string]:
+        | {
+            day: "at";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour: "at";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute: "at";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month: "at";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter: "at";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week: "at";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year: "at";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type ChangeInclude = unknown[] | Record<string, never>;
+
+export interface ChangeListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: ChangeOrderBy | ChangeOrderBy[] | null;
+  cursor?: string | null;
+  fields?: ChangeField[] | null;
+  include?: ChangeInclude | null;
+  total?: boolean | null;
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type ChangeOrderBy =
+  | "position"
+  | "!position"
+  | "at"
+  | "!at"
+  | "actor"
+  | "!actor"
+  | "method"
+  | "!method"
+  | "entity"
+  | "!entity"
+  | "id"
+  | "!id"
+  | "op"
+  | "!op"
+  | "version"
+  | "!version";
+
+/** What a filter asks of a field: a value, null, or an object of operators. */
+export type Condition = string | number | boolean | null | { [name: `$${string}`]: unknown };
+
+export interface Entry {
   /** 1 at a tenant's first change, and one more with each. */
   position: number;
   /**
@@ -775,9 +948,6 @@ export interface Change {
   data: Record<string, unknown> | null;
 }
 
-/** What a filter asks of a field: a value, null, or an object of operators. */
-export type Condition = string | number | boolean | null | { [name: `$${string}`]: unknown };
-
 /** Conditions on the aliases of aggregates and the names of groups. */
 export interface HavingGroup {
   $and?: HavingGroup[];
@@ -785,6 +955,22 @@ export interface HavingGroup {
   $not?: HavingGroup;
   [name: string]: unknown;
 }
+
+export type IdCondition =
+  | number
+  | string
+  | null
+  | {
+      $eq?: number | string | null;
+      $gt?: number | string;
+      $gte?: number | string;
+      $in?: (number | string | null)[];
+      $lt?: number | string;
+      $lte?: number | string;
+      $not?: number | string | null;
+      $notIn?: (number | string | null)[];
+      $null?: boolean;
+    };
 
 export type IntegerCondition =
   | number
