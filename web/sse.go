@@ -192,8 +192,7 @@ func (e *sse) farewell(why farewell) {
 	defer e.mu.Unlock()
 	_ = e.conn.SetWriteDeadline(soon) // again, as a ping may have taken it away
 	name := "resync"
-	switch why {
-	case shutdown, logoff, expired, slow:
+	if slices.Contains([]farewell{shutdown, logoff, expired, slow}, why) {
 		name = "bye"
 	}
 	_, _ = fmt.Fprintf(e.conn, "event: %s\ndata: {\"reason\":%q}\n\n", name, why)

@@ -190,7 +190,7 @@ func (w *socket) send(text []byte) error {
 
 // Authenticate implements rpc.Connection.
 func (w *socket) Authenticate(ctx context.Context, token string) (time.Time, error) {
-	expiresAt, err := w.login(token)
+	expiresAt, err := w.login(token) //nolint:contextcheck // the login outlives the call
 	if err != nil {
 		if apperr.From(err).Kind == apperr.Unauthenticated {
 			w.server.Limits.Refused(ctx)
@@ -209,7 +209,7 @@ func (w *socket) Subscribe(_ context.Context, of changelog.Interest) (int64, str
 		return 0, "", apperr.New(apperr.InvalidRequest, "There is a subscription on this connection: unsubscribe first")
 	}
 	to := &subscriber{w}
-	sub, head, err := w.subscribe(of, to)
+	sub, head, err := w.subscribe(of, to) //nolint:contextcheck // so does the subscription
 	if err != nil {
 		return 0, "", err
 	}
