@@ -131,6 +131,29 @@ test("cookies log in too", async () => {
   await assert.rejects(rc.list_users(), (error) => error.is("UNAUTHENTICATED"));
 });
 
+test("a write whose answer was lost is not made twice", async () => {
+  let lost = 0;
+  const losing = async (url, init) => {
+    const response = await fetch(url, init);
+    if (url.endsWith("/login") || lost++ % 2 === 1) return response;
+    await response.text();
+    throw new TypeError("the answer was lost");
+  };
+  const rc = await loggedIn({ fetch: losing });
+  const project = await newProject(rc);
+  const { data: task } = await rc.create_task({ data: { project_id: project.id, title: "a" } });
+  const { data: updated } = await rc.update_task({ id: task.id, version: 1, data: { title: "b" } });
+  assert.deepEqual([updated.title, updated.version], ["b", 2]);
+  const [one, two] = await rc.batch((b) => ["c", "d"].map((title) => b.create_task({ data: { project_id: project.id, title } })), { atomic: true });
+  const time = Date.now().toString(16).padStart(12, "0");
+  const mutation_id = `${time.slice(0, 8)}-${time.slice(8)}-7${crypto.randomUUID().slice(15)}`;
+  const { data: pushed } = await rc.sync_push({ mutations: [{ mutation_id, op: "delete", entity: "task", id: two.data.id }] });
+  assert.equal(pushed[0].status, "applied");
+  const { data: tasks } = await rc.list_tasks({ filters: { project_id: project.id } });
+  assert.deepEqual(tasks.map(({ id, title }) => [id, title]), [[task.id, "b"], [one.data.id, "c"]]);
+  assert.ok(lost >= 10);
+});
+
 test("changes come as they are made, from where one was", async () => {
   const rc = await loggedIn();
   const { data: before } = await rc.sync_head();

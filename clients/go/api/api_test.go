@@ -3,7 +3,10 @@ package api_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -15,6 +18,45 @@ import (
 )
 
 func TestMain(m *testing.M) { webtest.Main(m) }
+
+// losing is a transport that loses every other answer to a call.
+type losing struct{ calls atomic.Int32 }
+
+func (l *losing) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil || r.URL.Path != "/api/rpc" || l.calls.Add(1)%2 == 0 {
+		return resp, err
+	}
+	_ = resp.Body.Close()
+	return nil, io.ErrUnexpectedEOF
+}
+
+// A write whose answer was lost is sent again, and is not made twice.
+func TestLostAnswers(t *testing.T) {
+	t.Parallel()
+	server, _ := webtest.Start(t)
+	c := rpcclient.New(server)
+	c.HTTP = &http.Client{Transport: &losing{}}
+	defer http.DefaultClient.CloseIdleConnections()
+	if _, err := c.Login(t.Context(), "demo1", "welcome", ""); err != nil {
+		t.Fatal(err)
+	}
+	project, err := api.CreateProject.Call(t.Context(), c, api.CreateProjectParams{Data: api.ProjectCreate{Name: "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := rpcclient.Batch{Atomic: true}
+	for _, title := range []string{"a", "b"} {
+		api.CreateTask.In(&b, api.CreateTaskParams{Data: api.TaskCreate{ProjectID: project.Data.ID, Title: title}})
+	}
+	if err := b.Run(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	count, err := api.CountTasks.Call(t.Context(), c, api.CountTasksParams{Filters: api.TaskFilters{{ProjectID: &api.IntegerCondition{Eq: rpcclient.Value(project.Data.ID)}}}})
+	if err != nil || count.Data.Count != 2 {
+		t.Errorf("%d tasks (%v)", count.Data.Count, err)
+	}
+}
 
 // Changes of a running server come as they are made, from where the client was.
 func TestChanges(t *testing.T) {
