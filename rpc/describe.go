@@ -21,6 +21,7 @@ type doc struct {
 	data        *openrpc.Schema // of the result's data, likewise; nil: the Go type says it
 	errors      []apperr.Kind   // that it can answer besides those of every method
 	safe        bool            // it changes nothing
+	idempotent  bool            // called again with the same params it changes nothing more
 	example     *example
 }
 
@@ -47,7 +48,7 @@ func described(d doc) jsonrpc.MethodOption { return jsonrpc.Described(d) }
 // method returns the method's description.
 func (d doc) method(m jsonrpc.Method, s *openrpc.Schemas) openrpc.Method {
 	described := openrpc.Method{
-		Name: m.Name, Summary: d.summary, Description: d.description, ParamStructure: "by-name", Safe: d.safe,
+		Name: m.Name, Summary: d.summary, Description: d.description, ParamStructure: "by-name", Safe: d.safe, Idempotent: d.idempotent,
 		Params: []openrpc.Content{}, Result: openrpc.Content{Name: "result", Schema: s.Output(m.Result)},
 	}
 	params := s.Input(m.Params)

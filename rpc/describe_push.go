@@ -15,8 +15,9 @@ import (
 func pushMethod(m *jsonrpc.Mux, api API) {
 	const exampleID = "019aa5e5-7b00-7c3e-9b1d-2f3e4d5c6b7a"
 	jsonrpc.Handle(m, "sync_push", api.push, described(doc{
-		tag:     "sync",
-		summary: "Carry out mutations that were queued offline, in their order",
+		tag:        "sync",
+		idempotent: true,
+		summary:    "Carry out mutations that were queued offline, in their order",
 		description: "Up to 1,000 of them. Each is kept by itself, at most once, and one that fails does not hold back the others: `applied`, " +
 			"with the row as it is then (null after a delete); `conflict`, with the row as the caller may see it (null when it is gone), " +
 			"if `version` is not its version any more; or `rejected`, with the error of the mutation, whose paths begin at its members. " +

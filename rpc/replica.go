@@ -32,8 +32,9 @@ func replicaMethods(m *jsonrpc.Mux, api API) {
 		example: &example{object{value("name", "phone")}, dataOf(object{value("replica_id", id)})},
 	}))
 	handle(m, api, "ack_replica", api.ackReplica, described(doc{
-		tag:     "sync",
-		summary: "Acknowledge a position of the log for a replica",
+		tag:        "sync",
+		idempotent: true,
+		summary:    "Acknowledge a position of the log for a replica",
 		description: "It says that the replica needs no entry up to the position any more, and keeps it from expiring. The position never goes " +
 			"back, and not past the head. NOT_FOUND for a replica that has expired: register it anew.",
 		errors:  []apperr.Kind{apperr.Forbidden, apperr.NotFound},

@@ -27,7 +27,8 @@ type method struct {
 	Description string    `json:"description"`
 	Params      []content `json:"params"`
 	Result      content   `json:"result"`
-	Safe        bool      `json:"x-safe"` // it only reads, so it may be called again when its answer is lost
+	Safe        bool      `json:"x-safe"`       // it only reads, so it may be called again when its answer is lost
+	Idempotent  bool      `json:"x-idempotent"` // a further call with the same params changes nothing more: likewise
 }
 
 // content is a content descriptor: a param or a result.

@@ -1,8 +1,8 @@
 // Package generate writes typed clients from an OpenRPC document (https://spec.open-rpc.org): [TypeScript] and [Go].
 //
 // It knows nothing of Rowcall's entities, only JSON Schema, so every method that the document describes gets its types by
-// the same rules. The extension "x-safe": true of a method says that it only reads: a client may call it again when an answer
-// is lost. The output depends on the document alone, and is formatted.
+// the same rules. A client may call a method again when an answer is lost if it only reads (the extension "x-safe": true), if a further
+// call changes nothing more ("x-idempotent": true), or if it has a param mutation_id, by which it happens once. The output depends on the document alone, and is formatted.
 package generate
 
 import (

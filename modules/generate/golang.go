@@ -101,6 +101,8 @@ func (g *golang) methods() {
 			again = ", Reads: true"
 		case m.once():
 			again = ", Once: true"
+		case m.Idempotent:
+			again = ", Idempotent: true"
 		}
 		fmt.Fprintf(&g.b, "%s = rpcclient.Method[%s, %s]{Name: %q%s}\n", name, takes, g.result(name, m.Result.Schema), m.Name, again)
 	}

@@ -65,6 +65,8 @@ func (t *typeScript) methods() {
 			kind = "read"
 		case m.once():
 			kind = "once"
+		case m.Idempotent:
+			kind = "idempotent"
 		}
 		t.line(fmt.Sprintf("  %s: %q,", property(m.Name), kind))
 	}

@@ -44,7 +44,8 @@ type Method struct {
 	Result         Content          `json:"result"`
 	Errors         []Reference      `json:"errors,omitempty"`
 	Examples       []ExamplePairing `json:"examples,omitempty"`
-	Safe           bool             `json:"x-safe,omitzero"` // it changes nothing: a client may call it again when an answer is lost
+	Safe           bool             `json:"x-safe,omitzero"`       // it changes nothing: a client may call it again when an answer is lost
+	Idempotent     bool             `json:"x-idempotent,omitzero"` // called again with the same params it changes nothing more: likewise
 }
 
 // Tag is a word that methods are grouped by.

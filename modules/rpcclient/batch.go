@@ -40,7 +40,7 @@ var errNotRun = errors.New("the batch has not been run")
 // In puts a call of the method into the batch.
 func (m Method[P, R]) In(b *Batch, params P) *Result[R] {
 	r := &Result[R]{index: len(b.calls), err: errNotRun}
-	b.calls = append(b.calls, call{ID: int64(r.index), Method: m.Name, Params: params, reads: m.Reads, once: m.Once})
+	b.calls = append(b.calls, m.call(int64(r.index), params))
 	b.settles = append(b.settles, func(a answer) { r.err = answers{a}.decode(&r.value) })
 	return r
 }
@@ -72,7 +72,7 @@ func (b *Batch) Run(ctx context.Context, c *Client) error {
 			return err
 		}
 		body = append(append(body, "[,"[min(i, 1)]), text...)
-		safe = safe && (one.reads || one.once)
+		safe = safe && one.safe
 	}
 	body = append(body, ']')
 	var all answers

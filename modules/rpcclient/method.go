@@ -10,9 +10,17 @@ import (
 
 // Method is a method of the server that takes P and gives R.
 type Method[P, R any] struct {
-	Name  string
-	Reads bool // it changes nothing, so it may be called again when its answer is lost
-	Once  bool // it takes a mutation_id, by which it happens once however often it is called with it; the client makes one
+	Name string
+
+	// One of these, if it may be called again when its answer is lost.
+	Reads      bool // it changes nothing
+	Idempotent bool // called again with the same params it changes nothing more
+	Once       bool // it takes a mutation_id, by which it happens once however often it is called with it; the client makes one
+}
+
+// call returns a call of the method.
+func (m Method[P, R]) call(id int64, params P) call {
+	return call{ID: id, Method: m.Name, Params: params, once: m.Once, safe: m.Reads || m.Idempotent || m.Once}
 }
 
 // None is the params of a method that takes none.
@@ -39,7 +47,7 @@ type Page[E any] struct {
 // Call calls the method.
 func (m Method[P, R]) Call(ctx context.Context, c *Client, params P) (R, error) {
 	var r R
-	err := c.call(ctx, call{Method: m.Name, Params: params, reads: m.Reads, once: m.Once}, &r)
+	err := c.call(ctx, m.call(c.ids.Add(1), params), &r)
 	return r, err
 }
 

@@ -89,16 +89,15 @@ func (c *Client) SetToken(token string) {
 // Call calls a method by its name and decodes its whole result into result, unless that is nil. The client does not know
 // whether the method only reads, so it takes it for a write.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
-	return c.call(ctx, call{Method: method, Params: params}, result)
+	return c.call(ctx, call{ID: c.ids.Add(1), Method: method, Params: params}, result)
 }
 
 func (c *Client) call(ctx context.Context, one call, result any) error {
-	one.ID = c.ids.Add(1)
 	body, err := one.encode()
 	if err != nil {
 		return err
 	}
-	return c.repeat(ctx, one.reads || one.once, func() error {
+	return c.repeat(ctx, one.safe, func() error {
 		return c.authorized(ctx, func(token string) error {
 			a, err := c.post(ctx, request{path: "/api/rpc", body: body, token: token})
 			if err != nil {
@@ -116,7 +115,8 @@ type call struct {
 	Method  string `json:"method"`
 	Params  any    `json:"params,omitzero"`
 
-	reads, once bool // as of its Method
+	once bool // it needs a mutation_id
+	safe bool // it may be sent again when its answer is lost
 }
 
 // encode returns the call as it is sent. One that happens once gets an id for that, unless it has one.

@@ -17,7 +17,7 @@ var (
 	// AckReplica: acknowledge a position of the log for a replica. It says that the replica needs no entry up to the
 	// position any more, and keeps it from expiring. The position never goes back, and not past the head. NOT_FOUND
 	// for a replica that has expired: register it anew.
-	AckReplica = rpcclient.Method[AckReplicaParams, rpcclient.Data[AckReplicaData]]{Name: "ack_replica"}
+	AckReplica = rpcclient.Method[AckReplicaParams, rpcclient.Data[AckReplicaData]]{Name: "ack_replica", Idempotent: true}
 	// AggregateChanges: count, add up and compare changes, by groups. A member of the data has the names of
 	// `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
 	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
@@ -139,7 +139,7 @@ var (
 	// is not its version any more; or `rejected`, with the error of the mutation, whose paths begin at its members.
 	// To a `mutation_id` that was pushed before, the answer is that of the first time. An error of the whole call
 	// leaves open what was applied: push all of it again.
-	SyncPush = rpcclient.Method[SyncPushParams, rpcclient.Written[[]SyncPushDataItem]]{Name: "sync_push"}
+	SyncPush = rpcclient.Method[SyncPushParams, rpcclient.Written[[]SyncPushDataItem]]{Name: "sync_push", Idempotent: true}
 	// Unsubscribe: get no more changes. On a WebSocket only, at `GET /api/rpc`.
 	Unsubscribe = rpcclient.Method[rpcclient.None, rpcclient.Data[UnsubscribeData]]{Name: "unsubscribe"}
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field

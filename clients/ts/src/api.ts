@@ -636,7 +636,7 @@ export interface Methods {
 
 /** What does not just write may be called again when an answer is lost. */
 const access: Record<keyof Methods, Access> = {
-  ack_replica: "write",
+  ack_replica: "idempotent",
   aggregate_changes: "read",
   aggregate_projects: "read",
   aggregate_tasks: "read",
@@ -675,7 +675,7 @@ const access: Record<keyof Methods, Access> = {
   sync_bootstrap: "read",
   sync_delta: "read",
   sync_head: "read",
-  sync_push: "write",
+  sync_push: "idempotent",
   unsubscribe: "write",
   update_project: "once",
   update_projects: "once",

@@ -194,8 +194,11 @@ type Paged<M extends MethodMap<M>> = {
 
 type RowOf<R> = R extends { data: (infer E)[] } ? E : never;
 
-/** What only reads; what writes; and what writes once, however often it is repeated, because it takes a mutation_id. */
-export type Access = "read" | "write" | "once";
+/**
+ * What a method does: it only reads; it writes; it writes, and once more with the same params writes nothing more; or it writes
+ * once, however often it is repeated, because it takes a mutation_id.
+ */
+export type Access = "read" | "write" | "idempotent" | "once";
 
 /** The rows of the entities, as their get_… methods give them. */
 type Rows<M extends MethodMap<M>> = {

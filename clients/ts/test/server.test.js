@@ -131,6 +131,61 @@ test("cookies log in too", async () => {
   await assert.rejects(rc.list_users(), (error) => error.is("UNAUTHENTICATED"));
 });
 
+test("a write whose answer was lost is not made twice", async () => {
+  let lost = 0;
+  const losing = async (url, init) => {
+    const response = await fetch(url, init);
+    if (url.endsWith("/login") || lost++ % 2 === 1) return response;
+    await response.text();
+    throw new TypeError("the answer was lost");
+  };
+  const rc = await loggedIn({ fetch: losing });
+  const project = await newProject(rc);
+  const { data: task } = await rc.create_task({ data: { project_id: project.id, title: "a" } });
+  const { data: updated } = await rc.update_task({ id: task.id, version: 1, data: { title: "b" } });
+  assert.deepEqual([updated.title, updated.version], ["b", 2]);
+  const [one, two] = await rc.batch((b) => ["c", "d"].map((title) => b.create_task({ data: { project_id: project.id, title } })), { atomic: true });
+  const time = Date.now().toString(16).padStart(12, "0");
+  const mutation_id = `${time.slice(0, 8)}-${time.slice(8)}-7${crypto.randomUUID().slice(15)}`;
+  const { data: pushed } = await rc.sync_push({ mutations: [{ mutation_id, op: "delete", entity: "task", id: two.data.id }] });
+  assert.equal(pushed[0].status, "applied");
+  const { data: tasks } = await rc.list_tasks({ filters: { project_id: project.id } });
+  assert.deepEqual(tasks.map(({ id, title }) => [id, title]), [[task.id, "b"], [one.data.id, "c"]]);
+  assert.ok(lost >= 10);
+});
+
+test("changes come as they are made, from where one was", async () => {
+  const rc = await loggedIn();
+  const { data: before } = await rc.sync_head();
+  const project = await newProject(rc);
+  const { data: task } = await rc.create_task({ data: { project_id: project.id, title: "a" } });
+  let late;
+  const seen = [];
+  for await (const change of rc.changes({ since: before.position, epoch: before.epoch, entities: ["task"] })) {
+    if (change.id !== task.id) continue;
+    seen.push([change.op, change.data?.title, change.version]);
+    late ??= rc.update_task({ id: task.id, data: { title: "b" } }).then(() => rc.delete_task({ id: task.id })); // while it is followed
+    if (change.op === "delete") break;
+  }
+  await late;
+  assert.deepEqual(seen, [["create", "a", 1], ["update", "b", 2], ["delete", undefined, 3]]);
+  await assert.rejects(rc.changes({ since: 1_000_000 }).next(), (error) => error.is("RESYNC_REQUIRED"));
+  await assert.rejects(rc.changes({ since: before.position, epoch: "another" }).next(), (error) => error.is("RESYNC_REQUIRED"));
+  await assert.rejects(rc.changes({ entities: ["nothing"] }).next(), (error) => error.is("INVALID_PARAMS"));
+  await assert.rejects(new Rowcall({ url: server.url }).changes().next(), (error) => error.is("UNAUTHENTICATED"));
+});
+
+test("a stream ends with its session", async () => {
+  const rc = await loggedIn();
+  let begun;
+  const hello = new Promise((done) => (begun = done));
+  const next = rc.changes({ onHello: begun }).next();
+  next.catch(() => {});
+  await hello;
+  await rc.logoff();
+  await assert.rejects(next, (error) => error.is("UNAUTHENTICATED"));
+});
+
 /** A fetch that keeps cookies, as a browser's does. */
 function withCookies() {
   let cookie = "";
@@ -179,4 +234,18 @@ test("calls at once renew an ended session once", async (t) => {
   const outcomes = await Promise.allSettled([lost.list_users(), lost.list_users()]);
   for (const { reason } of outcomes) assert.ok(reason.is("UNAUTHENTICATED") && reason.status === 401);
   assert.equal(lost.session, undefined);
+
+  // A stream outlives its tokens, and misses nothing.
+  const live = new Rowcall({ url: brief.url });
+  await live.login(demo1);
+  const { data: head } = await live.sync_head();
+  let hellos = 0;
+  const followed = live.changes({ since: head.position, entities: ["project"], onHello: () => hellos++ });
+  for (let i = 0; i < 10; i++) {
+    const { id } = await newProject(live);
+    assert.equal((await followed.next()).value.id, id);
+    await new Promise((done) => setTimeout(done, 500));
+  }
+  await followed.return();
+  assert.ok(hellos > 1, hellos);
 });

@@ -17,9 +17,9 @@ var (
 	// ListBooks: list books. By page.
 	ListBooks = rpcclient.Method[ListBooksParams, rpcclient.Page[Book]]{Name: "list_books", Reads: true}
 	// UpdateBook is update_book.
-	UpdateBook = rpcclient.Method[UpdateBookParams, rpcclient.Data[Book]]{Name: "update_book"}
+	UpdateBook = rpcclient.Method[UpdateBookParams, rpcclient.Data[Book]]{Name: "update_book", Once: true}
 	// SyncBooks is sync_books.
-	SyncBooks = rpcclient.Method[SyncBooksParams, SyncBooksResult]{Name: "sync_books"}
+	SyncBooks = rpcclient.Method[SyncBooksParams, SyncBooksResult]{Name: "sync_books", Idempotent: true}
 	// RPCDiscover is rpc.discover.
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
 )
@@ -35,7 +35,8 @@ type UpdateBookParams struct {
 	ID   uuid.UUID  `json:"id"`
 	Data BookUpdate `json:"data"`
 	// The one that was read.
-	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	Version    rpcclient.Opt[int64]     `json:"version,omitzero"`
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // SyncBooksParams are the params of sync_books.

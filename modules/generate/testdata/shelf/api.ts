@@ -20,6 +20,7 @@ export interface Methods {
       data: BookUpdate;
       /** The one that was read. */
       version?: number | null;
+      mutation_id?: string | null;
     };
     result: { data: Book };
   };
@@ -50,8 +51,8 @@ export interface Methods {
 /** What does not just write may be called again when an answer is lost. */
 const access: Record<keyof Methods, Access> = {
   list_books: "read",
-  update_book: "write",
-  sync_books: "write",
+  update_book: "once",
+  sync_books: "idempotent",
   "rpc.discover": "read",
 };
 
