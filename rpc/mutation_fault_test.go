@@ -171,7 +171,7 @@ func TestForgottenMutations(t *testing.T) {
 	old, young := time.Now().Add(-29*24*time.Hour), time.Now()
 	call := func(at time.Time, id uuid.UUID) string {
 		body := fmt.Appendf(nil, `{"id":1,"method":"create_project","params":{"data":{"name":"%s"},"mutation_id":"%[1]s"}}`, id)
-		return string(served(t, s, c.Actor, func() time.Time { return at }, body, s.Mux.Serve))
+		return string(served(t, c.Actor, func() time.Time { return at }, body, s.Mux.Serve))
 	}
 	ids := []uuid.UUID{idOfTime(old), idOfTime(young)}
 	first := []string{call(young, ids[0]), call(young, ids[1])}

@@ -34,7 +34,7 @@ func answered(t *testing.T, s *rpctest.Server, actor *auth.Actor, method string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(served(t, s, actor, time.Now, body, s.Mux.Serve))
+	return string(served(t, actor, time.Now, body, s.Mux.Serve))
 }
 
 func idOfTime(at time.Time) uuid.UUID {
@@ -273,7 +273,7 @@ func TestMutationsOfAnAtomicBatch(t *testing.T) {
 		for i, name := range names {
 			calls = append(calls, fmt.Sprintf(`{"id":%d,"method":"create_project","params":{"data":{"name":%q},"mutation_id":%q}}`, i, name, ids[i%2]))
 		}
-		return string(served(t, s, c.Actor, time.Now, []byte("["+strings.Join(calls, ",")+"]"), s.Mux.ServeAtomic))
+		return string(served(t, c.Actor, time.Now, []byte("["+strings.Join(calls, ",")+"]"), s.Mux.ServeAtomic))
 	}
 	if a := batch("one", ""); strings.Contains(a, `"result"`) {
 		t.Fatal(a)
@@ -305,7 +305,7 @@ func TestMutationsOfAnAtomicBatch(t *testing.T) {
 }
 
 // served serves a body on behalf of an actor and returns the answer without the request's id.
-func served(t *testing.T, s *rpctest.Server, actor *auth.Actor, now func() time.Time, body []byte,
+func served(t *testing.T, actor *auth.Actor, now func() time.Time, body []byte,
 	serve func(context.Context, string, []byte) jsonrpc.Reply,
 ) []byte {
 	t.Helper()

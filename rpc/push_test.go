@@ -231,7 +231,7 @@ func TestPushIsRefusedAsAWhole(t *testing.T) {
 	var answers []struct {
 		Error *rpctest.Error `json:"error"`
 	}
-	text := served(t, s, c.Actor, time.Now, body, s.Mux.ServeAtomic)
+	text := served(t, c.Actor, time.Now, body, s.Mux.ServeAtomic)
 	if err := json.Unmarshal(text, &answers); err != nil || answers[0].Error == nil || answers[0].Error.Data.Kind != apperr.InvalidRequest {
 		t.Errorf("%s", text)
 	}
