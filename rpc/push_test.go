@@ -1,10 +1,12 @@
 package rpc_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
+	"rowcall/modules/jsonrpc"
 	"rowcall/rpc/rpctest"
 )
 
@@ -337,5 +340,56 @@ func TestPushesAtOnce(t *testing.T) {
 	}
 	if n := headOf(t, a) - before; n != int64(len(queue)) {
 		t.Errorf("%d mutations made %d changes", len(queue), n)
+	}
+}
+
+// A push that runs out of time says so and leaves what came before; pushing all of it again completes it.
+func TestPushThatIsCutShort(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	c := s.As(t, "demo1")
+	var queue []rpctest.Row
+	project := rpctest.Call[rpctest.Row](c, "create_project", rpctest.Row{"data": rpctest.Row{"name": "0"}})
+	for i := range 4 {
+		m := mutation("create", "project", rpctest.Row{"data": rpctest.Row{"name": fmt.Sprint("new ", i)}})
+		if i == 2 {
+			m = mutation("update", "project", rpctest.Row{"id": project["id"], "version": 1, "data": rpctest.Row{"name": "1"}})
+		}
+		queue = append(queue, m)
+	}
+	before := headOf(t, s)
+	blocked, err := s.DB.Owner(t).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blocked.Rollback() //nolint:errcheck // it may be over
+	if _, err := blocked.ExecContext(t.Context(), `SELECT FROM project WHERE id = $1 FOR UPDATE`, project["id"]); err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(rpctest.Row{"id": 1, "method": "sync_push", "params": rpctest.Row{"mutations": queue}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := served(t, c.Actor, time.Now, body, func(ctx context.Context, id string, body []byte) jsonrpc.Reply {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		return s.Mux.Serve(ctx, id, body)
+	})
+	if !strings.Contains(string(text), `"TIMEOUT"`) {
+		t.Fatalf("%s", text)
+	}
+	if n := headOf(t, s) - before; n != 2 {
+		t.Errorf("%d mutations were applied before the one that waits", n)
+	}
+	if err := blocked.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	for i, one := range push(c, queue...) {
+		if one.Status != "applied" || one.Position == 0 {
+			t.Errorf("%d: %+v", i, one)
+		}
+	}
+	if n := headOf(t, s) - before; n != 4 {
+		t.Errorf("4 mutations made %d changes", n)
 	}
 }
