@@ -168,7 +168,11 @@ func (n entity[E, K]) apply(tx *store.Tx, m *pushedMutation) (one pushed, err er
 	case changelog.Create:
 		if e, err = n.repo.DecodeNew(m.Data); err == nil {
 			if id.IsValid() {
-				reflect.ValueOf(&e).Elem().FieldByName("ID").Set(id) // of store.Base
+				inData := reflect.ValueOf(&e).Elem().FieldByName("ID") // of store.Base
+				if !inData.IsZero() && !inData.Equal(id) {
+					return one, apperr.Invalid(apperr.Issue{Path: "id", Reason: "is another one than in data"})
+				}
+				inData.Set(id)
 			}
 			e, err = n.repo.Create(tx, e)
 		}
