@@ -11,6 +11,7 @@ import (
 
 	"rowcall/modules/auth"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/ledger"
 	"rowcall/modules/store"
 	"rowcall/modules/store/storetest"
 	"rowcall/sqlscripts"
@@ -36,11 +37,17 @@ func TestAnswersLeaveOutWhatMayNotBeRead(t *testing.T) {
 		PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, name));
 		CALL tenant_table('badge')`)
 	m := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: time.Minute})
-	crud(m, API{DB: db.DB}, badges, "badges")
+	api := API{DB: db.DB, ledger: ledger.New(db.DB, 0), writers: map[string]writer{}}
+	crud(m, api, badges, "badges")
+	pushMethod(m, api)
 	tenant := uuid.New()
 	call := func(role auth.Role, method, params string) string {
 		ctx := auth.WithRequest(t.Context(), &auth.Request{ID: "x", Now: time.Now, Actor: &auth.Actor{Tenant: tenant, User: 7, Role: role, Scope: auth.ScopeAdmin}})
 		return string(m.Serve(ctx, "x", fmt.Appendf(nil, `{"id":1,"method":%q,"params":%s}`, method, params)).Body)
+	}
+	named := fmt.Sprintf(`{"data":{"name":"e","grade":5,"code":"s3cret"},"mutation_id":"%s"}`, uuid.Must(uuid.NewV7()))
+	pushed := func(op string) string {
+		return fmt.Sprintf(`{"mutations":[{"mutation_id":"%s","entity":"badge",%s}]}`, uuid.Must(uuid.NewV7()), op)
 	}
 	for _, c := range []struct{ method, params, shows string }{
 		{"create_badge", `{"data":{"name":"a","grade":5,"code":"s3cret"}}`, `"name":"a"`},
@@ -59,6 +66,11 @@ func TestAnswersLeaveOutWhatMayNotBeRead(t *testing.T) {
 		{"delete_badges", `{"ids":[2]}`, `"name":"b"`},
 		{"delete_badges", `{"filters":{"name":"c"}}`, `"name":"c"`},
 		{"delete_badge", `{"id":1}`, `"name":"a"`},
+		{"create_badge", named, `"name":"e"`},
+		{"create_badge", named, `"name":"e"`},
+		{"sync_push", pushed(`"op":"create","data":{"name":"f","grade":5,"code":"s3cret"}`), `"name":"f"`},
+		{"sync_push", pushed(`"op":"update","id":5,"data":{"grade":5},"version":7`), `"current":{"id":5,`},
+		{"sync_push", pushed(`"op":"update","id":5,"data":{"grade":5},"version":1`), `"version":2`},
 	} {
 		answer := call(auth.Member, c.method, c.params)
 		if !strings.Contains(answer, c.shows) || strings.Contains(answer, "grade") || strings.Contains(answer, "code\":\"") || strings.Contains(answer, "s3cret") {
