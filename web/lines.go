@@ -77,7 +77,7 @@ func (s *Server) admittedPart(ctx context.Context, c *gin.Context, parts jsonrpc
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
-	actor, err := s.authenticate(c)
+	actor, err := s.authenticate(c) //nolint:contextcheck // it takes the request's
 	if err != nil {
 		return nil, false, err
 	}

@@ -28,7 +28,7 @@ type Head struct {
 // Check returns nil if whoever has followed the log up to a position, in an epoch ("" if they do not know it), can follow it
 // from there, else RESYNC_REQUIRED.
 func (h Head) Check(since int64, epoch string) error {
-	message := ""
+	var message string
 	switch {
 	case epoch != "" && epoch != h.Epoch:
 		message = "This epoch of the log is over"
