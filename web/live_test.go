@@ -389,6 +389,24 @@ func TestStreamsEndWithTheirLogin(t *testing.T) {
 	goodbye("the tenant's suspension", streams)
 }
 
+func TestStreamsEndWhenTheLoginExpires(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	key := result[struct {
+		Data struct {
+			Key string `json:"key"`
+		} `json:"data"`
+	}](t, s.post("/api/rpc", fmt.Sprintf(`{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"],"expires_at":%q}}}`,
+		time.Now().Add(2*time.Second).UTC().Format("2006-01-02T15:04:05.000000Z")), bearer(s.login("demo1").Token)...)).Data.Key
+	live, c := s.follow("", "X-Api-Key", key), s.connect("X-Api-Key", key)
+	live.hello()
+	if data := live.want("bye"); data != `{"reason":"expired"}` {
+		t.Error(data)
+	}
+	live.ended()
+	c.closed(4001, "expired")
+}
+
 // Who gets another role sees other fields of rows that have not changed: they start over.
 func TestStreamsOfAnotherRole(t *testing.T) {
 	t.Parallel()
