@@ -2,9 +2,15 @@ package web
 
 import "time"
 
-// SetTimes changes how long the server waits for clients, until undo is called. Tests that call it do not run in parallel.
-func SetTimes(authenticate, slow, stuck time.Duration) (undo func()) {
-	a, b, c := authenticateWithin, slowAfter, stuckAt
-	authenticateWithin, slowAfter, stuckAt = authenticate, slow, stuck
-	return func() { authenticateWithin, slowAfter, stuckAt = a, b, c }
+// Times are how long the server waits for clients.
+type Times struct{ Authenticate, Ping, Slow, Stuck time.Duration }
+
+// SetTimes changes them until undo is called. Tests that call it do not run in parallel.
+func SetTimes(t Times) (undo func()) {
+	was := Times{authenticateWithin, pingEvery, slowAfter, stuckAt}
+	set := func(t Times) {
+		authenticateWithin, pingEvery, slowAfter, stuckAt = t.Authenticate, t.Ping, t.Slow, t.Stuck
+	}
+	set(t)
+	return func() { set(was) }
 }

@@ -2,9 +2,11 @@ package web_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -15,9 +17,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/limit"
 	"rowcall/modules/store"
 	"rowcall/modules/store/storetest"
 	"rowcall/rpc/rpctest"
+	"rowcall/web"
 )
 
 // event is a server-sent event.
@@ -385,6 +389,24 @@ func TestStreamsEndWithTheirLogin(t *testing.T) {
 	goodbye("the tenant's suspension", streams)
 }
 
+func TestStreamsEndWhenTheLoginExpires(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	key := result[struct {
+		Data struct {
+			Key string `json:"key"`
+		} `json:"data"`
+	}](t, s.post("/api/rpc", fmt.Sprintf(`{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"],"expires_at":%q}}}`,
+		time.Now().Add(2*time.Second).UTC().Format("2006-01-02T15:04:05.000000Z")), bearer(s.login("demo1").Token)...)).Data.Key
+	live, c := s.follow("", "X-Api-Key", key), s.connect("X-Api-Key", key)
+	live.hello()
+	if data := live.want("bye"); data != `{"reason":"expired"}` {
+		t.Error(data)
+	}
+	live.ended()
+	c.closed(4001, "expired")
+}
+
 // Who gets another role sees other fields of rows that have not changed: they start over.
 func TestStreamsOfAnotherRole(t *testing.T) {
 	t.Parallel()
@@ -454,4 +476,109 @@ func TestLostNotifications(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 	}
+}
+
+// followBadly opens a stream and reads nothing of it.
+func (s *server) followBadly(token string) net.Conn {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		s.t.Fatal(err)
+	}
+	open := s.hub.Stats().Open
+	if _, err := fmt.Fprintf(conn, "GET /api/rpc HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", token); err != nil {
+		s.t.Fatal(err)
+	}
+	for s.hub.Stats().Open == open {
+		time.Sleep(time.Millisecond)
+	}
+	return conn
+}
+
+// createLarge creates tasks of 200 kB.
+func (s *server) createLarge(token string, project int64, n int) {
+	s.t.Helper()
+	meta := strings.Repeat("x", 200<<10)
+	for i := range n {
+		s.call(token, "create_task", fmt.Sprintf(`{"data":{"project_id":%d,"title":"%d","meta":{"x":%q}}}`, project, i, meta))
+	}
+}
+
+// A subscriber who never reads is cut off. The others do not notice.
+func TestSubscribersThatNeverRead(t *testing.T) {
+	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 200 * time.Millisecond})()
+	s := start(t)
+	token := s.login("demo1").Token
+	id := s.create(token, "large tasks")
+	live := s.follow("", bearer(token)...)
+	live.hello()
+	conn := s.followBadly(token)
+	for range 20 {
+		s.createLarge(token, id, 1)
+		for {
+			if ev, ok := live.next(); !ok || ev.name == "change" {
+				changeOf(t, ev.data)
+				break
+			}
+		}
+	}
+	for s.hub.Stats().Slow == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if open := s.hub.Stats().Open; open != 1 {
+		t.Errorf("%d are open", open)
+	}
+	if text, err := io.ReadAll(conn); err == nil && bytes.HasSuffix(text, []byte("\n\n")) {
+		t.Error("it ended as if that were all")
+	}
+}
+
+// Subscribers who read too slowly are told why they have to go.
+func TestSubscribersThatReadSlowly(t *testing.T) {
+	defer web.SetTimes(web.Times{Ping: time.Minute, Slow: 100 * time.Millisecond, Stuck: time.Minute})()
+	s := start(t)
+	token := s.login("demo1").Token
+	id := s.create(token, "large tasks")
+	c := s.connect(bearer(token)...)
+	c.ask(`{"id":1,"method":"subscribe"}`)
+	conn := s.followBadly(token)
+	s.createLarge(token, id, 40)
+	time.Sleep(300 * time.Millisecond) // it is what the test is about
+	text, err := io.ReadAll(conn)
+	if err != nil || !bytes.HasSuffix(text, []byte("\n\nevent: bye\ndata: {\"reason\":\"slow\"}\n\n")) {
+		t.Errorf("%d bytes, %v, and at last %s", len(text), err, text[max(0, len(text)-200):])
+	}
+	c.closed(4008, "slow")
+	if slow := s.hub.Stats().Slow; slow != 2 {
+		t.Errorf("%d were slow", slow)
+	}
+}
+
+func TestStreamsAreLimited(t *testing.T) {
+	t.Parallel()
+	s := serve(t, rpctest.New(t), func(c *web.Config) { c.Limits = limit.New(limit.Config{Streams: limit.Streams{User: 2, Tenant: 3}}) })
+	one, two, other := s.login("demo1").Token, s.login("demo2").Token, s.login("other1").Token
+	first := s.follow("", bearer(one)...)
+	first.hello()
+	s.connect(bearer(one)...)
+	refused := func(token string) {
+		t.Helper()
+		if a := s.send(http.MethodGet, "/api/rpc", "", append(bearer(token), "Accept", "text/event-stream")...); a.status != http.StatusTooManyRequests || a.kind() != apperr.RateLimited {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	refused(one)
+	s.follow("", bearer(two)...).hello()
+	refused(two)
+	s.follow("", bearer(other)...).hello()
+	_ = first.body.Close()
+	for s.hub.Stats().Open > 2 {
+		time.Sleep(time.Millisecond)
+	}
+	again := s.follow("", bearer(two)...)
+	again.hello()
 }

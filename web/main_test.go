@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { rpctest.Main(m) }
 type server struct {
 	*rpctest.Server
 	t    testing.TB
+	hub  *changelog.Hub
 	url  string
 	addr string
 	stop context.CancelFunc
@@ -63,7 +64,7 @@ func serve(t testing.TB, api *rpctest.Server, change ...func(*web.Config)) *serv
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	s := &server{Server: api, t: t, url: "http://" + l.Addr().String(), addr: l.Addr().String(), stop: stop, done: make(chan error, 1)}
+	s := &server{Server: api, t: t, hub: hub, url: "http://" + l.Addr().String(), addr: l.Addr().String(), stop: stop, done: make(chan error, 1)}
 	go func() { s.done <- w.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		stop()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,7 @@ type sse struct {
 	ending atomic.Bool
 	stuck  bool       // whether a ping has met a write that was under way
 	mu     sync.Mutex // held to write
+	broken bool       // whether the last event was cut in two, so that none can follow
 }
 
 // events opens a stream of server-sent events.
@@ -125,8 +127,8 @@ func (e *sse) run(first string) {
 
 var errEnding = errors.New("the stream has been ended")
 
-// write writes events whole. After an error the connection is closed. There is no deadline, which costs something for every write:
-// ping finds those that are stuck.
+// write writes events whole; [changelog.ErrSlow] if that takes long. After any other error the connection is closed. There is no deadline,
+// which costs something for every write: ping finds those that are stuck.
 func (e *sse) write(events []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -134,15 +136,14 @@ func (e *sse) write(events []byte) error {
 		return errEnding
 	}
 	start := time.Now()
-	if _, err := e.conn.Write(events); err != nil {
+	_, err := e.conn.Write(events)
+	switch e.broken = err != nil; {
+	case time.Since(start) > slowAfter, errors.Is(err, os.ErrDeadlineExceeded):
+		return changelog.ErrSlow
+	case err != nil:
 		_ = e.conn.Close() // ends run
-		return err
 	}
-	if time.Since(start) > slowAfter {
-		go e.end(slow)
-		return errEnding
-	}
-	return nil
+	return err
 }
 
 // Deliver implements changelog.Subscriber.
@@ -195,7 +196,9 @@ func (e *sse) farewell(why farewell) {
 	if slices.Contains([]farewell{shutdown, logoff, expired, slow}, why) {
 		name = "bye"
 	}
-	_, _ = fmt.Fprintf(e.conn, "event: %s\ndata: {\"reason\":%q}\n\n", name, why)
+	if !e.broken {
+		_, _ = fmt.Fprintf(e.conn, "event: %s\ndata: {\"reason\":%q}\n\n", name, why)
+	}
 	_ = e.conn.Close()
 }
 
@@ -215,8 +218,11 @@ func (e *sse) ping() error {
 		return err
 	}
 	err := e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", e.all.Position()))
-	if err == nil {
-		err = e.conn.SetWriteDeadline(time.Time{})
+	switch {
+	case err == nil:
+		return e.conn.SetWriteDeadline(time.Time{})
+	case errors.Is(err, changelog.ErrSlow):
+		e.end(slow)
 	}
 	return err
 }

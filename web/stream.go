@@ -18,16 +18,16 @@ import (
 
 // Times of a stream.
 const (
-	pingEvery = 15 * time.Second
 	lastWords = time.Second // how long the reason of the end may take
 
 	sendBuffer = 128 << 10 // of a socket: what somebody who does not read costs
 )
 
-// How long a write may take: variables for the tests.
+// Times that tests change.
 var (
+	pingEvery = 15 * time.Second
 	slowAfter = 10 * time.Second // after a write that takes as long the stream ends, with the reason
-	stuckAt   = 30 * time.Second // a write that takes as long is cut off
+	stuckAt   = 15 * time.Second // how long a write may go on that a ping has met; then it is cut off
 )
 
 // farewell is why the server ends a stream.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -140,8 +141,13 @@ func (w *socket) serve(body []byte) bool {
 	}
 	o.calls = reply.Calls
 	s.logFrame(ctx, o, status)
-	if reply.Body != nil && w.send(reply.Body) != nil {
-		return false
+	if reply.Body != nil {
+		if err := w.send(reply.Body); err != nil {
+			if errors.Is(err, changelog.ErrSlow) {
+				w.end(slow)
+			}
+			return false
+		}
 	}
 	if w.begun != nil {
 		w.begun.Start()
@@ -176,14 +182,17 @@ func (w *socket) answer(ctx context.Context, o *observation, body []byte) (jsonr
 	return s.run(ctx, o.request.ID, body, s.Mux.Serve)
 }
 
-// send sends a text frame.
+// sendWithin is how long a frame may take, after which the connection is closed.
+const sendWithin = 30 * time.Second
+
+// send sends a text frame; [changelog.ErrSlow] if that takes long.
 func (w *socket) send(text []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stuckAt)
+	ctx, cancel := context.WithTimeout(context.Background(), sendWithin)
 	defer cancel()
 	start := time.Now()
 	err := w.conn.Write(ctx, websocket.MessageText, text)
-	if err == nil && time.Since(start) > slowAfter {
-		go w.end(slow)
+	if time.Since(start) > slowAfter {
+		return changelog.ErrSlow
 	}
 	return err
 }
@@ -237,7 +246,9 @@ func (to *subscriber) Deliver(changes []changelog.Change) error {
 	defer releaseBuffer(b)
 	for _, c := range changes {
 		*b = appendChange((*b)[:0], c)
-		if err := w.send(*b); err != nil {
+		if err := w.send(*b); errors.Is(err, changelog.ErrSlow) {
+			return err
+		} else if err != nil {
 			_ = w.conn.CloseNow() // ends run
 			return err
 		}
@@ -277,7 +288,7 @@ func (w *socket) ping() error {
 		return nil
 	}
 	w.turn.Unlock()
-	ctx, cancel := context.WithTimeout(w.ctx, stuckAt)
+	ctx, cancel := context.WithTimeout(w.ctx, sendWithin)
 	defer cancel()
 	err := w.conn.Ping(ctx)
 	if err != nil {

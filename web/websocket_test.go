@@ -206,7 +206,7 @@ func TestWebSocketsAuthenticate(t *testing.T) {
 }
 
 func TestWebSocketsThatDoNotAuthenticate(t *testing.T) {
-	defer web.SetTimes(200*time.Millisecond, time.Minute, time.Minute)()
+	defer web.SetTimes(web.Times{Authenticate: 200 * time.Millisecond, Ping: time.Minute, Slow: time.Minute, Stuck: time.Minute})()
 	s := start(t)
 	c := s.connect()
 	c.closed(4010, "not authenticated")

@@ -17,7 +17,8 @@ import (
 // Subscriber is who takes what a subscription brings. The hub calls it on goroutines of its own, one call at a time.
 type Subscriber interface {
 	// Deliver takes changes in the order of their positions, and keeps neither the slice nor what is in it. It may block as long as
-	// the subscriber may take for them; the others are not kept waiting. An error ends the subscription, without a call of End.
+	// the subscriber may take for them; the others are not kept waiting. An error ends the subscription: ErrSlow with a call of End, any other
+	// without.
 	Deliver(changes []Change) error
 
 	// End is called once if the hub ends the subscription, as the last call but for a Deliver that is under way.
@@ -215,10 +216,10 @@ func (s *Subscription) bring() {
 		s.mu.Unlock()
 		switch {
 		case err == nil:
+		case errors.Is(err, ErrSlow):
+			s.End(Slow)
 		case errors.Is(err, errUndelivered):
 			s.Close()
-		case errors.Is(err, errBehind):
-			s.End(Slow)
 		case errors.Is(err, errPruned):
 			s.End(Pruned)
 		case errors.Is(err, errUnshowable):
@@ -232,9 +233,11 @@ func (s *Subscription) bring() {
 	}
 }
 
+// ErrSlow is the error of Deliver for a subscriber who takes too long.
+var ErrSlow = errors.New("the subscriber is too slow")
+
 var (
 	errUndelivered = errors.New("the subscriber has gone")
-	errBehind      = errors.New("the subscriber is too far behind")
 	errUnshowable  = errors.New("an entry cannot be encoded")
 )
 
@@ -258,7 +261,7 @@ func (s *Subscription) deliver() error {
 			s.current = true
 			return nil
 		case s.current && behind > maxBehind:
-			return errBehind
+			return ErrSlow
 		}
 		if err := s.give(items, batch); err != nil {
 			return err
