@@ -35,7 +35,6 @@ const (
 	tenantID    = "00000000-0000-4000-8000-000000000001"
 	userID      = 1000
 	databaseFor = "rowcall_bench"
-	spread      = 100 // tenants, where there is more than one
 )
 
 // workload is one thing to do, and the ways to do it: Rowcall's first.
@@ -128,36 +127,9 @@ VALUES ('`+tenantID+`', 1000, now(), 1000, now(), 1, :project, 'a new task', fal
 			}, nil
 		},
 	},
-	{
-		name: "group_hot_1",
-		what: "creates by 1 clients, in one tenant, durable before they are answered, through the store alone",
-		ways: groupWays(1, 1),
-	},
-	{
-		name: "group_spread_1",
-		what: "creates by 1 clients, spread over 100 tenants, durable before they are answered, through the store alone",
-		ways: groupWays(1, spread),
-	},
-	{
-		name: "group_hot_16",
-		what: "creates by 16 clients, in one tenant, durable before they are answered, through the store alone",
-		ways: groupWays(16, 1),
-	},
-	{
-		name: "group_spread_16",
-		what: "creates by 16 clients, spread over 100 tenants, durable before they are answered, through the store alone",
-		ways: groupWays(16, spread),
-	},
-	{
-		name: "group_hot_64",
-		what: "creates by 64 clients, in one tenant, durable before they are answered, through the store alone",
-		ways: groupWays(64, 1),
-	},
-	{
-		name: "group_spread_64",
-		what: "creates by 64 clients, spread over 100 tenants, durable before they are answered, through the store alone",
-		ways: groupWays(64, spread),
-	},
+	groupWorkload(1, 1), groupWorkload(1, spread),
+	groupWorkload(16, 1), groupWorkload(16, spread),
+	groupWorkload(64, 1), groupWorkload(64, spread),
 }
 
 // What the workloads of pages and batches have.
@@ -187,6 +159,7 @@ type bench struct {
 	url               string
 	rowcall, baseline *child
 	token             string
+	projects          map[string]int64 // of the tenants that writers are spread over
 }
 
 func setUp(ctx context.Context, profile string) (b *bench, err error) {
@@ -253,11 +226,6 @@ func fill(ctx context.Context, url string) (err error) {
 		        CASE WHEN n %% 2 = 0 THEN now() END, '{"color": "red"}', 1, 1000, now(), 1000, now()
 		 FROM generate_series(0, %d) AS n`, rowsEach, rowsInAll-1),
 		`ALTER TABLE task ALTER COLUMN id RESTART WITH 1000000`,
-		fmt.Sprintf(`INSERT INTO tenant (id, slug, name) SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'bench' || n, 'Bench'
-		 FROM generate_series(2, %d) AS n`, spread),
-		`INSERT INTO membership (tenant_id, user_id, role, cid, mid) SELECT id, 1000, 'member', 1000, 1000 FROM tenant ON CONFLICT DO NOTHING`,
-		`INSERT INTO project (tenant_id, id, name, owner_id, version, cid, ctime, mid, mtime)
-		 SELECT id, 1, 'project', 1000, 1, 1000, now(), 1000, now() FROM tenant`,
 		`VACUUM ANALYZE`,
 		`CHECKPOINT`,
 	} {

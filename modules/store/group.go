@@ -19,10 +19,10 @@ import (
 // the groups, and who writes alone waits for nobody.
 
 const (
-	defaultGroup = 128                   // calls of a group
-	groupBytes   = 1 << 20               // of the arguments of a group's calls, but for one that is larger by itself
-	maxWaiting   = 1024                  // calls of a tenant; more block
-	turns        = 2                     // of a tenant that write at the same time: one computes while the other's commit is written
+	defaultGroup = 128     // calls of a group
+	groupBytes   = 1 << 20 // of the arguments of a group's calls, but for one that is larger by itself
+	maxWaiting   = 1024    // calls of a tenant; more block
+	turns        = 2
 	patience     = 20 * time.Millisecond // of a call that waits for its turn: then who has it waits for something else
 	rowPatience  = "10ms"                // of a group that waits for a lock which is not the head's
 	groupTimeout = 5 * time.Second       // of a group
