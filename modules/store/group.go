@@ -19,10 +19,9 @@ import (
 // the groups, and who writes alone waits for nobody.
 
 const (
-	defaultGroup = 128     // calls of a group
-	groupBytes   = 1 << 20 // of the arguments of a group's calls, but for one that is larger by itself
-	maxWaiting   = 1024    // calls of a tenant; more block
-	turns        = 2
+	defaultGroup = 128                   // calls of a group
+	groupBytes   = 1 << 20               // of the arguments of a group's calls, but for one that is larger by itself
+	maxWaiting   = 1024                  // calls of a tenant; more block
 	patience     = 20 * time.Millisecond // of a call that waits for its turn: then who has it waits for something else
 	rowPatience  = "10ms"                // of a group that waits for a lock which is not the head's
 	groupTimeout = 5 * time.Second       // of a group
@@ -30,7 +29,8 @@ const (
 
 // groups are the writes of all tenants that do not run by themselves.
 type groups struct {
-	most int // calls of a group
+	most int           // calls of a group
+	run  func([]*call) // in a transaction
 
 	mu     sync.Mutex
 	queues map[string]*queue // by tenant, where somebody writes
@@ -45,7 +45,7 @@ func newGroups(most int) *groups {
 	case 1:
 		return nil
 	}
-	return &groups{most: most, queues: map[string]*queue{}}
+	return &groups{most: most, run: runGroup, queues: map[string]*queue{}}
 }
 
 // close waits until nobody waits and no group runs. Later writes go by themselves.
@@ -121,7 +121,7 @@ func (g *groups) enter(c *call) (q *queue, own bool, err error) {
 			q = &queue{}
 			g.queues[c.tx.tenant] = q
 			fallthrough
-		case q.running < turns || g.closed:
+		case q.running == 0 || g.closed:
 			q.running++
 			return q, true, nil
 		case len(q.waiting) < maxWaiting:
@@ -220,9 +220,9 @@ func (g *groups) next(q *queue, tenant string) {
 	})
 }
 
-// run runs calls in one transaction. If one of them fails, they are run again, each under a savepoint; and if there is no transaction to be
-// had, each goes alone.
-func (g *groups) run(group []*call) {
+// runGroup runs calls in one transaction. If one of them fails, they are run again, each under a savepoint; and if that does not work either,
+// each goes alone.
+func runGroup(group []*call) {
 	alone := true
 	defer func() {
 		if failure := recover(); failure != nil || alone { // who panicked does it again on its own goroutine
@@ -231,32 +231,87 @@ func (g *groups) run(group []*call) {
 			}
 		}
 	}()
-	for _, attempt := range []func(*Tx, []*call) error{together, apart} {
-		committing, err := transactGroup(group, attempt)
-		var pe *pq.Error
-		switch {
-		case err == nil:
+	first := func(group []*call) (bool, error) { return transactGroup(group, together) }
+	if p := group[0].plan; !slices.ContainsFunc(group, func(c *call) bool { return c.added == nil || c.plan != p }) {
+		first = addLogged
+	}
+	for _, attempt := range []func([]*call) (bool, error){first, func(group []*call) (bool, error) { return transactGroup(group, apart) }} {
+		perhaps, err := attempt(group)
+		if perhaps || err == nil {
 			alone = false
-			return
-		case committing && apperr.From(err).Kind == apperr.Unavailable: // perhaps it is kept
 			for _, c := range group {
-				c.err, c.alone = err, false
+				if perhaps {
+					c.alone, c.err = false, err
+				}
 			}
-			alone = false
 			return
-		case committing, !errors.As(err, &pe):
+		}
+		if pe := (*pq.Error)(nil); !errors.As(err, &pe) {
 			return
 		}
 	}
 }
 
-// transactGroup makes an attempt at the calls in a transaction, and tells whether an error is the commit's.
-func transactGroup(group []*call, attempt func(*Tx, []*call) error) (committing bool, err error) {
-	first := group[0].tx
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(first.ctx), groupTimeout)
+// addLogged adds the new rows of calls for one entity, with their entries, in one statement that commits itself. perhaps tells whether that may
+// have been done although there is an error.
+func addLogged(group []*call) (perhaps bool, err error) {
+	tx, cancel := groupTx(group)
 	defer cancel()
-	tx := &Tx{runner: first.runner, Actor: first.Actor, tenant: first.tenant, whole: &transaction{}}
-	tx.ctx = ctx
+	p, n := group[0].plan, len(group)
+	at, actor, method := make([]any, n), make([]any, n), make([]any, n)
+	for i, c := range group {
+		at[i], actor[i], method[i] = c.tx.now, c.tx.Actor.User, auth.RequestFrom(c.tx.ctx).Method
+	}
+	args := append(setArgs(tx, group), tx.tenant, pq.GenericArray{A: at}, pq.GenericArray{A: actor}, pq.GenericArray{A: method})
+	text := p.cached(false, []byte("+set"), func() string { return p.loggedSet(p.insertSet()) })
+	var head [1]any
+	start := time.Now()
+	rows, _, err := p.query(&tx.runner, p.columns, text, args, head[:], 0)
+	if pe := (*pq.Error)(nil); err != nil {
+		return !errors.As(err, &pe), tx.plainError(err)
+	}
+	for i, c := range group {
+		c.added(rows.Index(i))
+		*c.tx.position = head[0].(int64) - int64(n-1-i)
+		if i > 0 {
+			c.tx.count(start)
+			auth.RequestFrom(c.tx.ctx).Stats.Rows++
+		}
+	}
+	tx.db.committed(tx.Actor.Tenant, head[0].(int64))
+	return false, nil
+}
+
+// setArgs are the arguments of insertSet.
+func setArgs(tx *Tx, set []*call) []any {
+	args := []any{tx.tenant}
+	for i := 1; i < len(set[0].args); i++ {
+		values := make([]any, len(set))
+		for j, c := range set {
+			values[j] = c.args[i]
+		}
+		args = append(args, pq.GenericArray{A: values})
+	}
+	return args
+}
+
+// groupTx is a Tx for the statements of a group, which are accounted to its first call.
+func groupTx(group []*call) (*Tx, context.CancelFunc) {
+	tx := *group[0].tx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tx.ctx), groupTimeout)
+	tx.ctx, tx.position = ctx, new(int64)
+	return &tx, cancel
+}
+
+// transactGroup makes an attempt at the calls in a transaction. perhaps tells whether it may be kept although there is an error.
+func transactGroup(group []*call, attempt func(*Tx, []*call) error) (perhaps bool, err error) {
+	tx, cancel := groupTx(group)
+	defer cancel()
+	before := make([]int64, len(group))
+	for i, c := range group {
+		before[i] = *c.tx.position
+	}
+	tx.whole = &transaction{}
 	err = transact(&tx.runner, tx.db.tenant, nil, func(r runner) error {
 		tx.runner = r
 		if err := attempt(tx, group); err != nil {
@@ -265,16 +320,19 @@ func transactGroup(group []*call, attempt func(*Tx, []*call) error) (committing 
 		if _, err := tx.Exec(`SET LOCAL lock_timeout TO DEFAULT`); err != nil { // everybody waits for the head
 			return err
 		}
-		if err := tx.Flush(); err != nil {
-			return err
-		}
-		committing = true
-		return nil
+		perhaps = true
+		return tx.Flush()
 	})
-	if err == nil && tx.whole.head > 0 {
+	if err != nil {
+		for i, c := range group {
+			*c.tx.position = before[i]
+		}
+		return perhaps && apperr.From(err).Kind == apperr.Unavailable, err
+	}
+	if tx.whole.head > 0 {
 		tx.db.committed(tx.Actor.Tenant, tx.whole.head)
 	}
-	return committing, err
+	return false, nil
 }
 
 // part is the call's Tx as a part of the group's.
@@ -317,19 +375,8 @@ var errMissing = errors.New("store: not all new rows are there")
 // addTogether adds the new rows of calls for one entity in one statement.
 func addTogether(tx *Tx, set []*call) error {
 	start, p := time.Now(), set[0].plan
-	columns := make([][]any, len(set[0].args))
-	for i := range columns {
-		columns[i] = make([]any, len(set))
-		for j, c := range set {
-			columns[i][j] = c.args[i]
-		}
-	}
-	args := []any{tx.tenant}
-	for _, values := range columns[1:] { // all are the same tenant's
-		args = append(args, pq.GenericArray{A: values})
-	}
-	text := p.cached(false, []byte("*"), func() string { return p.collected(p.insertSet()) })
-	rows, _, err := p.query(&tx.runner, p.columns, text, args, nil, 0)
+	text := p.cached(false, []byte("-set"), func() string { return p.collected(p.insertSet()) })
+	rows, _, err := p.query(&tx.runner, p.columns, text, setArgs(tx, set), nil, 0)
 	if err != nil {
 		return err
 	}

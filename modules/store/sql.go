@@ -189,7 +189,8 @@ func (p *plan) insertArgs(tx *Tx, entity reflect.Value) []any {
 	return args
 }
 
-// insertSet adds several rows, each by its own arguments of insertArgs: all but the tenant are arrays of theirs.
+// insertSet adds several rows, each by its own arguments of insertArgs: all but the tenant are arrays of theirs. It waits for a lock no
+// longer than rowPatience.
 func (p *plan) insertSet() write {
 	cols, vals := slices.Clone(serverColumns[:1]), []any{goqu.L("?::uuid", stand)}
 	var names, arrays []string
@@ -198,7 +199,8 @@ func (p *plan) insertSet() write {
 		names, arrays = append(names, `"`+c.db+`"`), append(arrays, `?::`+c.kind.sqlType+`[]`)
 	}
 	cols, vals = append(cols, "version"), append(vals, goqu.L("1"))
-	rows := goqu.L("unnest("+strings.Join(arrays, ", ")+`) AS "r" (`+strings.Join(names, ", ")+")", slices.Repeat([]any{stand}, len(arrays))...)
+	rows := goqu.L(`set_config('lock_timeout', '`+rowPatience+`', true) AS "patience", `+
+		`unnest(`+strings.Join(arrays, ", ")+`) AS "r" (`+strings.Join(names, ", ")+")", slices.Repeat([]any{stand}, len(arrays))...)
 	insert := postgres.Insert(p.table).Prepared(true).Cols(cols...).FromQuery(postgres.From(rows).Select(vals...)).Returning(p.row()...)
 	return newWrite(creating, insert, nil)
 }
