@@ -35,7 +35,7 @@ type groups struct {
 	mu     sync.Mutex
 	queues map[string]*queue // by tenant, where somebody writes
 	closed bool
-	users  sync.WaitGroup // calls that wait and groups that run
+	users  sync.WaitGroup // calls that have waited or do, and groups that run
 }
 
 func newGroups(most int) *groups {
@@ -48,7 +48,7 @@ func newGroups(most int) *groups {
 	return &groups{most: most, run: runGroup, queues: map[string]*queue{}}
 }
 
-// close waits until nobody waits and no group runs. Later writes go by themselves.
+// close waits for those who wait. Later writes go by themselves.
 func (g *groups) close() {
 	if g == nil {
 		return
@@ -90,6 +90,7 @@ type call struct {
 	done  chan struct{}
 	alone bool // it goes by itself, and has the turn if it is own
 	own   bool
+	head  int64 // if not 0: of the group, and to be told
 	err   error
 }
 
@@ -100,7 +101,12 @@ func (g *groups) change(c *call, alone func() error) error {
 		return err
 	}
 	if !own {
-		if err := g.wait(q, c); err != nil || !c.alone {
+		defer g.users.Done()
+		err := g.wait(q, c)
+		if c.head > 0 {
+			c.tx.db.committed(c.tx.Actor.Tenant, c.head)
+		}
+		if err != nil || !c.alone {
 			return err
 		}
 	}
@@ -149,7 +155,6 @@ func (g *groups) enter(c *call) (q *queue, own bool, err error) {
 // wait returns when the call is done, by others or for going alone. One whose context ends before its turn leaves; later it waits for the
 // group, which alone knows what became of it.
 func (g *groups) wait(q *queue, c *call) error {
-	defer g.users.Done()
 	slow := time.NewTimer(patience)
 	defer slow.Stop()
 	ended := c.tx.ctx.Done()
@@ -221,40 +226,49 @@ func (g *groups) next(q *queue, tenant string) {
 }
 
 // runGroup runs calls in one transaction. If one of them fails, they are run again, each under a savepoint; and if that does not work either,
-// each goes alone.
+// each goes alone, as nothing of them is kept.
 func runGroup(group []*call) {
 	alone := true
 	defer func() {
-		if failure := recover(); failure != nil || alone { // who panicked does it again on its own goroutine
+		_ = recover() // who panicked does it again on its own goroutine
+		if alone {
 			for _, c := range group {
 				c.alone, c.err = true, nil
 			}
 		}
 	}()
-	first := func(group []*call) (bool, error) { return transactGroup(group, together) }
-	if p := group[0].plan; !slices.ContainsFunc(group, func(c *call) bool { return c.added == nil || c.plan != p }) {
-		first = addLogged
+	first, p := addLogged, group[0].plan
+	if slices.ContainsFunc(group, func(c *call) bool { return c.added == nil || c.plan != p }) {
+		first = func(group []*call) outcome { return transactGroup(group, together) }
 	}
-	for _, attempt := range []func([]*call) (bool, error){first, func(group []*call) (bool, error) { return transactGroup(group, apart) }} {
-		perhaps, err := attempt(group)
-		if perhaps || err == nil {
-			alone = false
-			for _, c := range group {
-				if perhaps {
-					c.alone, c.err = false, err
-				}
+	result := first(group)
+	if pe := (*pq.Error)(nil); errors.As(result.err, &pe) && !errors.Is(result.err, context.DeadlineExceeded) {
+		result = transactGroup(group, apart)
+	}
+	switch {
+	case result.err == nil:
+		group[0].head = result.head
+	case result.perhaps:
+		for _, c := range group {
+			if !c.alone {
+				c.err = result.err
 			}
-			return
 		}
-		if pe := (*pq.Error)(nil); !errors.As(err, &pe) {
-			return
-		}
+	default:
+		return
 	}
+	alone = false
 }
 
-// addLogged adds the new rows of calls for one entity, with their entries, in one statement that commits itself. perhaps tells whether that may
-// have been done although there is an error.
-func addLogged(group []*call) (perhaps bool, err error) {
+// outcome is that of a group.
+type outcome struct {
+	head    int64 // after the last of its entries; 0 for none
+	err     error
+	perhaps bool // it may be kept although there is an error
+}
+
+// addLogged adds the new rows of calls for one entity, with their entries, in one statement that commits itself.
+func addLogged(group []*call) outcome {
 	tx, cancel := groupTx(group)
 	defer cancel()
 	p, n := group[0].plan, len(group)
@@ -268,7 +282,7 @@ func addLogged(group []*call) (perhaps bool, err error) {
 	start := time.Now()
 	rows, _, err := p.query(&tx.runner, p.columns, text, args, head[:], 0)
 	if pe := (*pq.Error)(nil); err != nil {
-		return !errors.As(err, &pe), tx.plainError(err)
+		return outcome{err: tx.plainError(err), perhaps: !errors.As(err, &pe)}
 	}
 	for i, c := range group {
 		c.added(rows.Index(i))
@@ -278,8 +292,7 @@ func addLogged(group []*call) (perhaps bool, err error) {
 			auth.RequestFrom(c.tx.ctx).Stats.Rows++
 		}
 	}
-	tx.db.committed(tx.Actor.Tenant, head[0].(int64))
-	return false, nil
+	return outcome{head: head[0].(int64)}
 }
 
 // setArgs are the arguments of insertSet.
@@ -303,8 +316,8 @@ func groupTx(group []*call) (*Tx, context.CancelFunc) {
 	return &tx, cancel
 }
 
-// transactGroup makes an attempt at the calls in a transaction. perhaps tells whether it may be kept although there is an error.
-func transactGroup(group []*call, attempt func(*Tx, []*call) error) (perhaps bool, err error) {
+// transactGroup makes an attempt at the calls in a transaction.
+func transactGroup(group []*call, attempt func(*Tx, []*call) error) outcome {
 	tx, cancel := groupTx(group)
 	defer cancel()
 	before := make([]int64, len(group))
@@ -312,7 +325,8 @@ func transactGroup(group []*call, attempt func(*Tx, []*call) error) (perhaps boo
 		before[i] = *c.tx.position
 	}
 	tx.whole = &transaction{}
-	err = transact(&tx.runner, tx.db.tenant, nil, func(r runner) error {
+	committing := false
+	err := transact(&tx.runner, tx.db.tenant, nil, func(r runner) error {
 		tx.runner = r
 		if err := attempt(tx, group); err != nil {
 			return err
@@ -320,19 +334,19 @@ func transactGroup(group []*call, attempt func(*Tx, []*call) error) (perhaps boo
 		if _, err := tx.Exec(`SET LOCAL lock_timeout TO DEFAULT`); err != nil { // everybody waits for the head
 			return err
 		}
-		perhaps = true
-		return tx.Flush()
+		if err := tx.Flush(); err != nil {
+			return err
+		}
+		committing = true
+		return nil
 	})
 	if err != nil {
 		for i, c := range group {
 			*c.tx.position = before[i]
 		}
-		return perhaps && apperr.From(err).Kind == apperr.Unavailable, err
+		return outcome{err: err, perhaps: committing && apperr.From(err).Kind == apperr.Unavailable}
 	}
-	if tx.whole.head > 0 {
-		tx.db.committed(tx.Actor.Tenant, tx.whole.head)
-	}
-	return false, nil
+	return outcome{head: tx.whole.head}
 }
 
 // part is the call's Tx as a part of the group's.
