@@ -38,8 +38,7 @@ func logWays(b *bench) ([]contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	projects, err := spreadTenants(ctx, pool)
-	if err != nil {
+	if err := b.spreadTenants(ctx); err != nil {
 		return nil, err
 	}
 	now := time.Now()
@@ -47,7 +46,7 @@ func logWays(b *bench) ([]contender, error) {
 		return contender{name, func(ctx context.Context, d time.Duration) (float64, error) {
 			return inParallel(ctx, d, func(ctx context.Context, r *rand.Rand) error {
 				tenant := tenantOf(r.IntN(spread))
-				args := []any{tenant, userID, now, userID, now, projects[tenant], "a new task", false, nil, "{}"}
+				args := []any{tenant, userID, now, userID, now, b.projects[tenant], "a new task", false, nil, "{}"}
 				if len(more) > 0 {
 					args = append(append(args, tenant), more...)
 				}
@@ -65,26 +64,34 @@ func logWays(b *bench) ([]contender, error) {
 
 func tenantOf(i int) string { return fmt.Sprintf("00000000-0000-4000-9000-%012d", i) }
 
-// spreadTenants makes the tenants, each with a project.
-func spreadTenants(ctx context.Context, pool *pgxpool.Pool) (projects map[string]int64, err error) {
-	projects = map[string]int64{}
+// spreadTenants makes the tenants, each with a project, if they are not there.
+func (b *bench) spreadTenants(ctx context.Context) error {
+	if b.projects != nil {
+		return nil
+	}
+	pool, err := pgxpool.New(ctx, b.url)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	b.projects = map[string]int64{}
 	for i := range spread {
 		tenant := tenantOf(i)
 		if _, err := pool.Exec(ctx, `INSERT INTO tenant (id, slug, name) VALUES ($1, 'spread-' || $2::int, 'Spread')`, tenant, i); err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := pool.Exec(ctx, `INSERT INTO membership (tenant_id, user_id, role, cid, mid) VALUES ($1, $2, 'member', $2, $2)`, tenant, userID); err != nil {
-			return nil, err
+			return err
 		}
 		var project int64
 		err := pool.QueryRow(ctx, `INSERT INTO project (tenant_id, name, owner_id, version, cid, ctime, mid, mtime)
 			VALUES ($1, 'p', $2, 1, $2, now(), $2, now()) RETURNING id`, tenant, userID).Scan(&project)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		projects[tenant] = project
+		b.projects[tenant] = project
 	}
-	return projects, nil
+	return nil
 }
 
 // createTexts returns what the repository sends to create a task: by itself, with its entry, and in a transaction, where the entries

@@ -127,6 +127,9 @@ VALUES ('`+tenantID+`', 1000, now(), 1000, now(), 1, :project, 'a new task', fal
 			}, nil
 		},
 	},
+	groupWorkload(1, 1), groupWorkload(1, spread),
+	groupWorkload(16, 1), groupWorkload(16, spread),
+	groupWorkload(64, 1), groupWorkload(64, spread),
 }
 
 // What the workloads of pages and batches have.
@@ -156,6 +159,7 @@ type bench struct {
 	url               string
 	rowcall, baseline *child
 	token             string
+	projects          map[string]int64 // of the tenants that writers are spread over
 }
 
 func setUp(ctx context.Context, profile string) (b *bench, err error) {

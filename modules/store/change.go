@@ -66,15 +66,36 @@ func (db *DB) Committed(tenant uuid.UUID, position int64) { db.committed(tenant,
 // change runs a statement on rows of the plan, and returns what it returns. The shape stands for everything that the statement depends on,
 // besides the entity and whether the actor is held to rows of their own.
 func change[E any](tx *Tx, p *plan, op operation, shape []byte, args []any, build func() write) ([]E, error) {
+	inTransaction := func(tx *Tx) ([]E, error) { return changeAll[E](tx, p, op, shape, args, build, nil) }
 	if tx.whole != nil {
-		return changeAll[E](tx, p, op, shape, args, build, nil)
+		return inTransaction(tx)
 	}
+	if tx.db.groups == nil {
+		return changeAlone[E](tx, p, shape, args, build)
+	}
+	var rows []E
+	c := &call{tx: tx, plan: p, args: args, size: sizeOf(args), run: func(tx *Tx) (err error) {
+		rows, err = inTransaction(tx)
+		return err
+	}}
+	if op == creating && string(shape) == oneNew {
+		c.added = func(row reflect.Value) { rows = []E{row.Interface().(E)} }
+	}
+	err := tx.db.groups.change(c, func() (err error) {
+		rows, err = changeAlone[E](tx, p, shape, args, build)
+		return err
+	})
+	return rows, err
+}
+
+// changeAlone is change by a statement that commits itself.
+func changeAlone[E any](tx *Tx, p *plan, shape []byte, args []any, build func() write) ([]E, error) {
 	text := p.cached(p.ownOnly(tx), append([]byte{'+'}, shape...), func() string { return p.logged(build()) })
 	args = append(args, tx.tenant, tx.now, tx.Actor.User, auth.RequestFrom(tx.ctx).Method)
 	for attempt := 1; ; attempt++ {
 		var head [1]any
 		rows, _, err := queryPage[E](&tx.runner, p.columns, text, args, head[:], 0)
-		if pe := (*pq.Error)(nil); attempt < deadlocks && errors.As(err, &pe) && pe.Code == "40P01" {
+		if pe := (*pq.Error)(nil); attempt < deadlocks && errors.As(err, &pe) && pe.Code == deadlockDetected {
 			continue
 		}
 		if err == nil && len(rows) > 0 {
@@ -176,7 +197,11 @@ func (p *plan) logData(row reflect.Value) (jsontext.Value, error) {
 			data = append(data, ',')
 		}
 		data = append(append(append(data, '"'), c.name...), `":`...)
-		value, err := json.Marshal(c.value(row))
+		v := c.value(row)
+		if at, ok := v.(time.Time); ok {
+			v = at.UTC().Format("2006-01-02T15:04:05.999999-07:00") // as Postgres writes it
+		}
+		value, err := json.Marshal(v)
 		if err != nil {
 			return nil, fmt.Errorf("store: the field %s cannot be logged: %w", c.name, err)
 		}

@@ -354,10 +354,10 @@ func TestPositionsAreDenseAndInTheOrderOfCommits(t *testing.T) {
 func TestBeforeUnderContention(t *testing.T) {
 	t.Parallel()
 	db := newDB(t)
-	ctx := as(t.Context(), tenantA, 7, auth.Member)
 	row := must[thing](t)(things.Create(session(t, db, tenantA), thing{Label: "x"}))
 	var wg sync.WaitGroup
 	for w := range 6 {
+		ctx := as(t.Context(), tenantA, 7, auth.Member)
 		wg.Go(func() {
 			for i := range 20 {
 				tx, err := db.Session(ctx)
@@ -399,14 +399,14 @@ func TestAWaitingWriterHoldsNobodyUp(t *testing.T) {
 	}()
 	<-held
 	go func() {
-		tx, err := db.Session(ctx)
+		tx, err := db.Session(as(t.Context(), tenantA, 7, auth.Member))
 		if err == nil {
 			_, err = things.Update(tx, row.ID, store.Set{"n": int64(2)}, store.Version{})
 		}
 		waiting <- err
 	}()
 	lockWaits(t, db, 1)
-	quick, cancel := context.WithTimeout(ctx, 5*time.Second)
+	quick, cancel := context.WithTimeout(as(t.Context(), tenantA, 7, auth.Member), 5*time.Second)
 	defer cancel()
 	must[thing](t)(things.Create(must[*store.Tx](t)(db.Session(quick)), thing{Label: "y"}))
 	close(release)

@@ -37,6 +37,10 @@ type Config struct {
 	// that stops.
 	CursorKey auth.Key
 
+	// GroupCommit is how many writes of a tenant, that come while others of it run, are committed together at most; 0 for 128, 1 for each
+	// by itself.
+	GroupCommit int
+
 	// StatementTimeout is when the database ends a statement of either login, which then is TIMEOUT; 0 for what the URL or
 	// the login's own settings say. Unlike a context that ends, it costs no connection.
 	StatementTimeout time.Duration
@@ -54,6 +58,7 @@ type DB struct {
 	cursorCodes                      sync.Pool // of hash.Hash, with Config.CursorKey
 	committed                        func(tenant uuid.UUID, position int64)
 	common                           *common
+	groups                           *groups // nil: each write commits by itself
 }
 
 // Open connects both logins and checks that neither can do more than it should. It blocks until the database answers
@@ -79,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		tenant: openPool(tenant, cfg.TenantConns, 8), tenantPrepared: &tenant.prepared,
 		platform: openPool(platform, cfg.PlatformConns, 4), platformPrepared: &platform.prepared,
 		cursorCodes: sync.Pool{New: func() any { return hmac.New(sha256.New, cfg.CursorKey) }}, common: common,
-		committed: func(uuid.UUID, int64) {},
+		committed: func(uuid.UUID, int64) {}, groups: newGroups(cfg.GroupCommit),
 	}
 	if err := db.checkLogins(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -135,8 +140,11 @@ func (db *DB) checkLogins(ctx context.Context) error {
 	return nil
 }
 
-// Close closes both pools. Statements that run are waited for.
-func (db *DB) Close() error { return errors.Join(db.tenant.Close(), db.platform.Close()) }
+// Close closes both pools. Statements that run, and writes that wait for their turn, are waited for.
+func (db *DB) Close() error {
+	db.groups.close()
+	return errors.Join(db.tenant.Close(), db.platform.Close())
+}
 
 // Ping asks both logins for an answer; UNAVAILABLE if one gives none before ctx ends.
 func (db *DB) Ping(ctx context.Context) error {

@@ -85,7 +85,7 @@ func (r *Repo[E, K]) create(tx *Tx, rows []E) ([]E, error) {
 	var err error
 	if len(rows) == 1 {
 		args := r.plan.insertArgs(tx, reflect.ValueOf(&rows[0]).Elem())
-		created, err = change[E](tx, r.plan, creating, []byte("i"), args, r.plan.insertOne)
+		created, err = change[E](tx, r.plan, creating, []byte(oneNew), args, r.plan.insertOne)
 	} else {
 		var doc string
 		if doc, err = r.plan.document(reflect.ValueOf(rows)); err != nil {

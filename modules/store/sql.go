@@ -150,6 +150,9 @@ func (p *plan) deleteAll(own bool) write {
 // keyed tells whether rows come with their ids, rather than getting them from the database.
 func (p *plan) keyed() bool { return p.byDB["id"].kind.goType == reflect.TypeFor[uuid.UUID]() }
 
+// oneNew is the shape of insertOne.
+const oneNew = "i"
+
 // given are the columns whose values a new row brings.
 func (p *plan) given() []*column {
 	if p.keyed() {
@@ -184,6 +187,22 @@ func (p *plan) insertArgs(tx *Tx, entity reflect.Value) []any {
 		args = append(args, c.arg(c.value(entity)))
 	}
 	return args
+}
+
+// insertSet adds several rows, each by its own arguments of insertArgs: all but the tenant are arrays of theirs. It waits for a lock no
+// longer than rowPatience.
+func (p *plan) insertSet() write {
+	cols, vals := slices.Clone(serverColumns[:1]), []any{goqu.L("?::uuid", stand)}
+	var names, arrays []string
+	for _, c := range append([]*column{p.byDB["cid"], p.byDB["ctime"], p.byDB["mid"], p.byDB["mtime"]}, p.given()...) {
+		cols, vals = append(cols, c.db), append(vals, goqu.T("r").Col(c.db))
+		names, arrays = append(names, `"`+c.db+`"`), append(arrays, `?::`+c.kind.sqlType+`[]`)
+	}
+	cols, vals = append(cols, "version"), append(vals, goqu.L("1"))
+	rows := goqu.L(`set_config('lock_timeout', '`+rowPatience+`', true) AS "patience", `+
+		`unnest(`+strings.Join(arrays, ", ")+`) AS "r" (`+strings.Join(names, ", ")+")", slices.Repeat([]any{stand}, len(arrays))...)
+	insert := postgres.Insert(p.table).Prepared(true).Cols(cols...).FromQuery(postgres.From(rows).Select(vals...)).Returning(p.row()...)
+	return newWrite(creating, insert, nil)
 }
 
 func (p *plan) insertAll() write {

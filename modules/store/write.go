@@ -75,7 +75,26 @@ func (p *plan) collected(s write) string {
 //
 // The head's row is locked when the rows have been written: see the migration of the change log.
 func (p *plan) logged(s write) string {
-	arg := func(i int, sqlType string) string { return "$" + strconv.Itoa(s.args+i) + "::" + sqlType }
+	return p.loggedBy(s, s.arg, `count(*) FROM "`+newRows+`" HAVING count(*) > 0`)
+}
+
+// loggedSet is logged for rows of several calls, each of which has its own arguments for its entry: all but the tenant are arrays of
+// theirs. The statement fails if a row is missing. A lock on the head is waited for as long as it takes.
+func (p *plan) loggedSet(s write) string {
+	of := func(i int, sqlType string) string {
+		return `(` + s.arg(i, sqlType+"[]") + `)[(row_number() OVER ())::int]`
+	}
+	return p.loggedBy(s, of, `count(*) / (count(*) = cardinality(`+s.arg(3, "bigint[]")+`))::int FROM "`+newRows+`" `+
+		`HAVING set_config('lock_timeout', (count(*) * 0)::text, true) = '0'`)
+}
+
+// arg is an argument after those of the write.
+func (s write) arg(i int, sqlType string) string {
+	return "$" + strconv.Itoa(s.args+i) + "::" + sqlType
+}
+
+// loggedBy is logged with what is the time, the actor and the method of an entry, and the number of rows.
+func (p *plan) loggedBy(s write, of func(i int, sqlType string) string, count string) string {
 	const row = `"` + newRows + `"`
 	before, data, from := nothing, nothing, row+`, "`+headRow+`"`
 	switch s.op {
@@ -100,11 +119,11 @@ func (p *plan) logged(s write) string {
 	}
 	return with + row + ` AS (` + s.text + `), ` +
 		`"` + headRow + `" AS (INSERT INTO "change_head" AS "h" ("tenant_id", "head") ` +
-		`SELECT ` + arg(1, "uuid") + `, count(*) FROM ` + row + ` HAVING count(*) > 0 ` +
+		`SELECT ` + s.arg(1, "uuid") + `, ` + count + ` ` +
 		`ON CONFLICT ("tenant_id") DO UPDATE SET "head" = "h"."head" + EXCLUDED."head" RETURNING "head"), ` +
 		`"` + entryRows + `" AS (INSERT INTO "change" (` + entryNames + `) ` +
-		`SELECT ` + arg(1, "uuid") + `, "` + headRow + `"."head" - count(*) OVER () + row_number() OVER (), ` +
-		arg(2, "timestamptz") + `, ` + arg(3, "bigint") + `, ` + arg(4, "text") + `, '` + p.entity + `', ` + row + `."id"::text, ` +
+		`SELECT ` + s.arg(1, "uuid") + `, "` + headRow + `"."head" - count(*) OVER () + row_number() OVER (), ` +
+		of(2, "timestamptz") + `, ` + of(3, "bigint") + `, ` + of(4, "text") + `, '` + p.entity + `', ` + row + `."id"::text, ` +
 		p.opOf(s.op, row) + `, ` + row + `."version"` + p.later(s.op) + `, ` + before + `, ` + data + ` FROM ` + from + `) ` +
 		`SELECT ` + strings.Join(columns, ", ") + `, "` + headRow + `"."head" FROM ` + row + `, "` + headRow + `"`
 }
