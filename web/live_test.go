@@ -392,12 +392,13 @@ func TestStreamsEndWithTheirLogin(t *testing.T) {
 func TestStreamsEndWhenTheLoginExpires(t *testing.T) {
 	t.Parallel()
 	s := start(t)
+	token := s.login("demo1").Token
 	key := result[struct {
 		Data struct {
 			Key string `json:"key"`
 		} `json:"data"`
 	}](t, s.post("/api/rpc", fmt.Sprintf(`{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"],"expires_at":%q}}}`,
-		time.Now().Add(2*time.Second).UTC().Format("2006-01-02T15:04:05.000000Z")), bearer(s.login("demo1").Token)...)).Data.Key
+		time.Now().Add(4*time.Second).UTC().Format("2006-01-02T15:04:05.000000Z")), bearer(token)...)).Data.Key
 	live, c := s.follow("", "X-Api-Key", key), s.connect("X-Api-Key", key)
 	live.hello()
 	if data := live.want("bye"); data != `{"reason":"expired"}` {

@@ -52,13 +52,14 @@ type Server struct {
 	handler http.Handler
 	running running
 	streams streams
+	times   times
 	work    context.Context // of streams; it ends when calls that run at a stop are cancelled
 }
 
 // New returns a Server; an error if a trusted proxy is not a CIDR.
 func New(cfg Config) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
-	s := &Server{Config: cfg, streams: streams{open: map[*stream]struct{}{}}, work: context.Background()}
+	s := &Server{Config: cfg, times: defaultTimes, streams: streams{open: map[*stream]struct{}{}}, work: context.Background()}
 	s.running.stopping, s.running.stop = context.WithCancel(context.Background())
 	if s.Limits == nil {
 		s.Limits = limit.New(limit.Config{})

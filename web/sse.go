@@ -138,7 +138,7 @@ func (e *sse) write(events []byte) error {
 	start := time.Now()
 	_, err := e.conn.Write(events)
 	switch e.broken = err != nil; {
-	case time.Since(start) > slowAfter, errors.Is(err, os.ErrDeadlineExceeded):
+	case time.Since(start) > e.server.times.slow, errors.Is(err, os.ErrDeadlineExceeded):
 		return changelog.ErrSlow
 	case err != nil:
 		_ = e.conn.Close() // ends run
@@ -203,18 +203,18 @@ func (e *sse) farewell(why farewell) {
 }
 
 // ping keeps the connection alive in the eyes of whoever is between, and tells the position to go on from. A write that is under way
-// all the while may take no longer than stuckAt.
+// all the while is given a deadline.
 func (e *sse) ping() error {
 	if !e.mu.TryLock() {
 		if !e.stuck {
 			e.stuck = true
-			_ = e.conn.SetWriteDeadline(time.Now().Add(stuckAt))
+			_ = e.conn.SetWriteDeadline(time.Now().Add(e.server.times.stuck))
 		}
 		return nil
 	}
 	e.mu.Unlock()
 	e.stuck = false
-	if err := e.conn.SetWriteDeadline(time.Now().Add(stuckAt)); err != nil {
+	if err := e.conn.SetWriteDeadline(time.Now().Add(e.server.times.stuck)); err != nil {
 		return err
 	}
 	err := e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", e.all.Position()))

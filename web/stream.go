@@ -23,12 +23,15 @@ const (
 	sendBuffer = 128 << 10 // of a socket: what somebody who does not read costs
 )
 
-// Times that tests change.
-var (
-	pingEvery = 15 * time.Second
-	slowAfter = 10 * time.Second // after a write that takes as long the stream ends, with the reason
-	stuckAt   = 15 * time.Second // how long a write may go on that a ping has met; then it is cut off
-)
+// times are how long a server waits for its streams' clients.
+type times struct {
+	authenticate time.Duration // a WebSocket whose handshake had no credential
+	ping         time.Duration // between two
+	slow         time.Duration // after a write that takes as long the stream ends, with the reason
+	stuck        time.Duration // how long a write may go on that a ping has met; then it is cut off
+}
+
+var defaultTimes = times{authenticate: 10 * time.Second, ping: 15 * time.Second, slow: 10 * time.Second, stuck: 15 * time.Second}
 
 // farewell is why the server ends a stream.
 type farewell string
@@ -198,7 +201,7 @@ func (st *stream) end(why farewell) {
 
 // keepAlive calls ping from time to time, as long as the stream lasts and ping returns nil.
 func (st *stream) keepAlive(ping func() error) {
-	time.AfterFunc(pingEvery, func() {
+	time.AfterFunc(st.server.times.ping, func() {
 		if st.ctx.Err() == nil && ping() == nil {
 			st.keepAlive(ping)
 		}

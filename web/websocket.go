@@ -20,9 +20,6 @@ import (
 	"rowcall/rpc"
 )
 
-// authenticateWithin is how long a WebSocket may take to authenticate whose handshake had no credential.
-var authenticateWithin = 10 * time.Second
-
 // The close codes of the wire contract; that of shutdown is RFC 6455's.
 const (
 	codeEnded           websocket.StatusCode = 4001
@@ -97,7 +94,7 @@ func (w *socket) run() {
 	defer w.conn.CloseNow() //nolint:errcheck // whatever comes of it
 	w.connected(w.farewell)
 	if w.user() == nil {
-		late := time.AfterFunc(authenticateWithin, func() {
+		late := time.AfterFunc(w.server.times.authenticate, func() {
 			if w.user() == nil {
 				w.end(unauthenticated)
 			}
@@ -191,7 +188,7 @@ func (w *socket) send(text []byte) error {
 	defer cancel()
 	start := time.Now()
 	err := w.conn.Write(ctx, websocket.MessageText, text)
-	if time.Since(start) > slowAfter {
+	if time.Since(start) > w.server.times.slow {
 		return changelog.ErrSlow
 	}
 	return err
