@@ -64,20 +64,23 @@ type attempt struct {
 	do   func(tx *store.Tx) (any, error)
 }
 
-// attempts are calls whose outcomes do not depend on each other: of every kind and with every outcome.
-func attempts(t testing.TB, db *store.DB, random *rand.Rand, n int, faults bool) []attempt {
+// The kinds of attempts.
+const (
+	newRows    = 3 // of one entity
+	succeeding = 8
+	all        = 15
+)
+
+// attempts are calls whose outcomes do not depend on each other, of the first so many kinds.
+func attempts(t testing.TB, db *store.DB, random *rand.Rand, n, kinds int) []attempt {
 	t.Helper()
 	setUp := func(i int, name string) thing {
 		tx := must[*store.Tx](t)(db.Session(as(t.Context(), tenantA, 7, auth.Member)))
 		return must[thing](t)(things.Create(tx, thing{Label: fmt.Sprint(name, " ", i), Owner: int64(i)}))
 	}
 	text, when, id := `a "text" \ {x,NULL}`, time.Date(2026, 1, 2, 3, 4, 5, 678000, time.UTC), uuid.MustParse("00000000-0000-4000-8000-0000000000ff")
-	var all []attempt
-	add := func(do func(tx *store.Tx) (any, error)) { all = append(all, attempt{random.Int64N(5), do}) }
-	kinds := 8
-	if faults {
-		kinds = 15
-	}
+	var calls []attempt
+	add := func(do func(tx *store.Tx) (any, error)) { calls = append(calls, attempt{random.Int64N(5), do}) }
 	for i := range n {
 		label := fmt.Sprint("new ", i)
 		switch random.IntN(kinds) {
@@ -138,7 +141,7 @@ func attempts(t testing.TB, db *store.DB, random *rand.Rand, n int, faults bool)
 			add(func(tx *store.Tx) (any, error) { return things.Delete(tx, boss.ID, store.Version{}) }) // REFERENCED
 		}
 	}
-	return all
+	return calls
 }
 
 // outcome is what a call brought, without what two databases differ in.
@@ -176,12 +179,12 @@ func TestGroupedCallsEndAsAlone(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			const n = 60
-			faults := seed%2 == 1
-			run := func(group int, all func([]attempt, func(i int))) (outcomes []string, log map[string]int, g *grouped) {
+			kinds := []int{newRows, succeeding, all}[seed%3]
+			run := func(group int, begin func([]attempt, func(i int))) (outcomes []string, log map[string]int, g *grouped) {
 				db := newDB(t)
 				db.Exec(t, `ALTER SEQUENCE thing_id_seq RESTART 1000`)
 				nodeDB, g := node(t, db, group)
-				todo := attempts(t, db.DB, rand.New(rand.NewPCG(seed, 1)), n, faults)
+				todo := attempts(t, db.DB, rand.New(rand.NewPCG(seed, 1)), n, kinds)
 				outcomes = make([]string, n)
 				positions := make([]int64, n)
 				one := func(i int) {
@@ -196,11 +199,11 @@ func TestGroupedCallsEndAsAlone(t *testing.T) {
 					outcomes[i], positions[i] = outcome(t, row, err), *tx.Position()
 				}
 				if group == 1 {
-					all(todo, one)
+					begin(todo, one)
 				} else {
 					headHeld(t, db, tenantB, func() {}) // another tenant's is in nobody's way
-					headHeld(t, db, tenantA, func() { all(todo, one) })
-					all(nil, nil)
+					headHeld(t, db, tenantA, func() { begin(todo, one) })
+					begin(nil, nil)
 				}
 				log = map[string]int{}
 				byPosition := map[int64]logged{}
@@ -239,7 +242,7 @@ func TestGroupedCallsEndAsAlone(t *testing.T) {
 			if fmt.Sprint(gotLog) != fmt.Sprint(wantLog) {
 				t.Errorf("the log has\n%v\nand of calls that go alone\n%v", gotLog, wantLog)
 			}
-			if g.sets.Load() == 0 || faults && g.savepoints.Load() == 0 {
+			if g.sets.Load() == 0 || kinds == all && g.savepoints.Load() == 0 {
 				t.Errorf("%d statements for several calls, %d savepoints", g.sets.Load(), g.savepoints.Load())
 			}
 		})
@@ -317,10 +320,14 @@ func TestGroupsUnderFaults(t *testing.T) {
 						}
 						label := fmt.Sprint(w, " ", i)
 						tx, err := n.Session(ctx)
+						var row thing
 						if err == nil {
-							err = second(things.Create(tx, thing{Label: label}))
+							row, err = things.Create(tx, thing{Label: label})
 						}
 						cancel()
+						if err == nil && row.Label != label {
+							t.Errorf("%s got %+v", label, row)
+						}
 						switch {
 						case err == nil:
 							acknowledged.Store(label, *tx.Position())
