@@ -37,7 +37,7 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	}
 	watch := telemetry.New(telemetry.Config{Log: log, SlowStatement: 500 * time.Millisecond})
 	db, err := store.Open(ctx, store.Config{
-		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: serverConns + 2, Observe: watch.Statement,
+		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: serverConns + 2, Observe: watch.Statement, Aside: limit.Aside,
 	})
 	if err != nil {
 		return err

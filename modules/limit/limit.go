@@ -105,8 +105,9 @@ func (l *Limits) Enter(ctx context.Context) (inside context.Context, leave func(
 	}
 	leave = func() {
 		v.settle() // before the next one has its turn
-		l.tenants.leave(v.request.Actor.Tenant)
+		l.tenants.leave(v.request.Actor.Tenant, v.turn)
 	}
+	v.turn = true
 	if waited { // for others of the same caller, perhaps, who have left a debt
 		if err := l.take(v.callers, 0, 0); err != nil {
 			leave()
@@ -123,9 +124,21 @@ type visit struct {
 	callers []caller
 	taken   bool // the next call, the first, has been taken from the buckets
 	rows    int  // that have been charged for
+	turn    bool // it has its tenant's
 }
 
 type visitKey struct{}
+
+// Aside waits for something that others of the tenant may bring about, as a group of writes that commit together: meanwhile somebody else
+// has the turn of the request. It returns when wait has, and the request has a turn again or its context has ended.
+func Aside(ctx context.Context, wait func()) {
+	v, ok := ctx.Value(visitKey{}).(*visit)
+	if !ok || !v.turn || v.limits.tenants.most == 0 {
+		wait()
+		return
+	}
+	v.turn = v.limits.tenants.aside(ctx, v.request.Actor.Tenant, wait)
+}
 
 // Call takes one call of a request that has entered from its caller's buckets; RATE_LIMITED if the caller has to pause. So
 // the calls of a batch that no longer fit are refused one by one, before anything is done for them. For a context

@@ -69,13 +69,32 @@ func (t *tenants) queue(ctx context.Context, own *turns) error {
 	return errCrowded
 }
 
-// leave gives the turn to the next.
-func (t *tenants) leave(tenant uuid.UUID) {
+// leave gives the turn to the next, if the request still has it.
+func (t *tenants) leave(tenant uuid.UUID, turn bool) {
 	if t.most == 0 {
 		return
 	}
+	own := t.part(tenant)
+	if turn {
+		t.running.Add(-1)
+		own.free.Release(1)
+	}
+}
+
+// aside lets others of the tenant have the request's turn while it waits. It tells whether the request has a turn again afterwards: not if
+// its context has ended.
+func (t *tenants) aside(ctx context.Context, tenant uuid.UUID, wait func()) (turn bool) {
+	t.mu.Lock()
+	own := t.turns[tenant]
+	t.mu.Unlock()
 	t.running.Add(-1)
-	t.part(tenant).free.Release(1)
+	own.free.Release(1)
+	wait()
+	if err := own.free.Acquire(ctx, 1); err != nil {
+		return false
+	}
+	t.running.Add(1)
+	return true
 }
 
 // join counts a request among those of its tenant; nil if there are too many.

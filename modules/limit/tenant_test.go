@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"rowcall/modules/auth"
 )
 
 func newTenants(most int, wait time.Duration) *tenants {
@@ -32,7 +34,7 @@ func TestATenantCannotStarveAnother(t *testing.T) {
 				most.Store(max(most.Load(), running.Add(1)))
 				time.Sleep(time.Second)
 				running.Add(-1)
-				ts.leave(acme)
+				ts.leave(acme, true)
 			})
 		}
 		synctest.Wait()
@@ -43,7 +45,7 @@ func TestATenantCannotStarveAnother(t *testing.T) {
 		if _, err := ts.enter(t.Context(), other); err != nil || time.Since(start) != 0 {
 			t.Errorf("the other tenant: %v after %v", err, time.Since(start))
 		}
-		ts.leave(other)
+		ts.leave(other, true)
 		wg.Wait()
 		if most.Load() != 3 || time.Since(start) != 61*time.Second {
 			t.Errorf("%d at once, %v in all", most.Load(), time.Since(start))
@@ -67,11 +69,11 @@ func TestTurnsAreInOrder(t *testing.T) {
 					t.Error(err)
 				}
 				order = append(order, i)
-				ts.leave(acme)
+				ts.leave(acme, true)
 			}()
 			synctest.Wait()
 		}
-		ts.leave(acme)
+		ts.leave(acme, true)
 		synctest.Wait()
 		if len(order) != 20 || !slices.IsSorted(order) {
 			t.Error(order)
@@ -105,11 +107,11 @@ func TestTheWaitIsBounded(t *testing.T) {
 		}
 		leave()
 		synctest.Wait()
-		ts.leave(acme)
+		ts.leave(acme, true)
 		if _, err := ts.enter(t.Context(), acme); err != nil {
 			t.Error(err)
 		}
-		ts.leave(acme)
+		ts.leave(acme, true)
 		if len(ts.turns) != 0 {
 			t.Error("a tenant is remembered")
 		}
@@ -126,7 +128,7 @@ func TestTurnsUnderLoad(t *testing.T) {
 			for j := range 500 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(j%5)*100*time.Microsecond)
 				if _, err := ts.enter(ctx, tenant); err == nil {
-					ts.leave(tenant)
+					ts.leave(tenant, true)
 				}
 				cancel()
 			}
@@ -136,4 +138,71 @@ func TestTurnsUnderLoad(t *testing.T) {
 	if len(ts.turns) != 0 || ts.running.Load() != 0 || ts.waiting.Load() != 0 {
 		t.Errorf("%d tenants are remembered, %d run, %d wait", len(ts.turns), ts.running.Load(), ts.waiting.Load())
 	}
+}
+
+// Who waits beside has lent its turn, and goes on when it has one again.
+func TestAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Config{Concurrency: 1, Wait: time.Hour})
+		enter := func(ctx context.Context) (context.Context, func()) {
+			t.Helper()
+			inside, leave, err := l.Enter(auth.WithRequest(ctx, &auth.Request{Actor: &auth.Actor{Tenant: acme}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return inside, leave
+		}
+		together := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 5 { // all of them wait at once, though one may run
+			wg.Go(func() {
+				ctx, leave := enter(t.Context())
+				defer leave()
+				Aside(ctx, func() { <-together })
+				if n := l.tenants.running.Load(); n != 1 {
+					t.Errorf("%d run", n)
+				}
+				time.Sleep(time.Second)
+			})
+		}
+		synctest.Wait()
+		if n := l.tenants.running.Load(); n != 0 {
+			t.Errorf("%d run while all wait", n)
+		}
+		start := time.Now()
+		close(together)
+		wg.Wait()
+		if took := time.Since(start); took != 5*time.Second {
+			t.Errorf("they ran one after another in %v", took)
+		}
+
+		// One whose context ends beside has no turn to give back.
+		ctx, cancel := context.WithCancel(t.Context())
+		inside, leave := enter(ctx)
+		var otherDone atomic.Bool
+		Aside(inside, func() {
+			_, leaveOther := enter(t.Context())
+			cancel()
+			wg.Go(func() {
+				time.Sleep(time.Second)
+				otherDone.Store(true)
+				leaveOther()
+			})
+		})
+		if otherDone.Load() {
+			t.Error("it waited for the other")
+		}
+		leave()
+		wg.Wait()
+		_, leave = enter(t.Context())
+		leave()
+		if n := l.tenants.running.Load(); n != 0 || len(l.tenants.turns) != 0 {
+			t.Errorf("%d run at the end, %d tenants are remembered", n, len(l.tenants.turns))
+		}
+		waited := false
+		Aside(t.Context(), func() { waited = true }) // outside of any request
+		if !waited {
+			t.Error("it did not wait")
+		}
+	})
 }

@@ -41,6 +41,10 @@ type Config struct {
 	// by itself.
 	GroupCommit int
 
+	// Aside, if not nil, runs wait, in which a write waits for its group and takes nothing of the database: whoever bounds how many calls
+	// run at once need not count it meanwhile.
+	Aside func(ctx context.Context, wait func())
+
 	// StatementTimeout is when the database ends a statement of either login, which then is TIMEOUT; 0 for what the URL or
 	// the login's own settings say. Unlike a context that ends, it costs no connection.
 	StatementTimeout time.Duration
@@ -59,6 +63,7 @@ type DB struct {
 	committed                        func(tenant uuid.UUID, position int64)
 	common                           *common
 	groups                           *groups // nil: each write commits by itself
+	aside                            func(context.Context, func())
 }
 
 // Open connects both logins and checks that neither can do more than it should. It blocks until the database answers
@@ -84,7 +89,10 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		tenant: openPool(tenant, cfg.TenantConns, 8), tenantPrepared: &tenant.prepared,
 		platform: openPool(platform, cfg.PlatformConns, 4), platformPrepared: &platform.prepared,
 		cursorCodes: sync.Pool{New: func() any { return hmac.New(sha256.New, cfg.CursorKey) }}, common: common,
-		committed: func(uuid.UUID, int64) {}, groups: newGroups(cfg.GroupCommit),
+		committed: func(uuid.UUID, int64) {}, groups: newGroups(cfg.GroupCommit), aside: cfg.Aside,
+	}
+	if db.aside == nil {
+		db.aside = func(_ context.Context, wait func()) { wait() }
 	}
 	if err := db.checkLogins(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -102,7 +102,8 @@ func (g *groups) change(c *call, alone func() error) error {
 	}
 	if !own {
 		defer g.users.Done()
-		err := g.wait(q, c)
+		var err error
+		c.tx.db.aside(c.tx.ctx, func() { err = g.wait(q, c) })
 		if c.head > 0 {
 			c.tx.db.committed(c.tx.Actor.Tenant, c.head)
 		}

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"rowcall/modules/auth"
+	"rowcall/modules/limit"
 	"rowcall/modules/pgdev"
 	"rowcall/modules/store"
 	"rowcall/sqlscripts"
@@ -94,7 +95,7 @@ func (d *database) connect(ctx context.Context, cfg config, ownerURL string) (er
 	d.listen = platformURL
 	d.DB, err = store.Open(ctx, store.Config{
 		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, CursorKey: cfg.TokenKey.Derive("cursors of lists"),
-		StatementTimeout: cfg.StatementTimeout, Observe: d.observe,
+		StatementTimeout: cfg.StatementTimeout, Observe: d.observe, Aside: limit.Aside,
 	})
 	return err
 }
