@@ -63,7 +63,6 @@ type DB struct {
 	committed                        func(tenant uuid.UUID, position int64)
 	common                           *common
 	groups                           *groups // nil: each write commits by itself
-	aside                            func(context.Context, func())
 }
 
 // Open connects both logins and checks that neither can do more than it should. It blocks until the database answers
@@ -89,10 +88,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		tenant: openPool(tenant, cfg.TenantConns, 8), tenantPrepared: &tenant.prepared,
 		platform: openPool(platform, cfg.PlatformConns, 4), platformPrepared: &platform.prepared,
 		cursorCodes: sync.Pool{New: func() any { return hmac.New(sha256.New, cfg.CursorKey) }}, common: common,
-		committed: func(uuid.UUID, int64) {}, groups: newGroups(cfg.GroupCommit), aside: cfg.Aside,
-	}
-	if db.aside == nil {
-		db.aside = func(_ context.Context, wait func()) { wait() }
+		committed: func(uuid.UUID, int64) {}, groups: newGroups(cfg.GroupCommit, cfg.Aside),
 	}
 	if err := db.checkLogins(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -38,14 +38,17 @@ type groups struct {
 	users  sync.WaitGroup // calls that have waited or do, and groups that run
 }
 
-func newGroups(most int) *groups {
+func newGroups(most int, aside func(context.Context, func())) *groups {
+	if aside == nil {
+		aside = func(_ context.Context, wait func()) { wait() }
+	}
 	switch most {
 	case 0:
 		most = defaultGroup
 	case 1:
 		return nil
 	}
-	return &groups{most: most, run: runGroup, queues: map[string]*queue{}}
+	return &groups{most: most, aside: aside, run: runGroup, queues: map[string]*queue{}}
 }
 
 // close waits for those who wait. Later writes go by themselves.
@@ -103,7 +106,7 @@ func (g *groups) change(c *call, alone func() error) error {
 	if !own {
 		defer g.users.Done()
 		var err error
-		c.tx.db.aside(c.tx.ctx, func() { err = g.wait(q, c) })
+		g.aside(c.tx.ctx, func() { err = g.wait(q, c) })
 		if c.head > 0 {
 			c.tx.db.committed(c.tx.Actor.Tenant, c.head)
 		}

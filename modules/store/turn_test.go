@@ -20,7 +20,7 @@ type turns struct {
 }
 
 func newTurns() *turns {
-	ts := &turns{groups: newGroups(2)}
+	ts := &turns{groups: newGroups(2, nil)}
 	ts.run = func(group []*call) { ts.say(fmt.Sprint("a group of ", len(group))) }
 	return ts
 }
