@@ -29,8 +29,9 @@ const (
 
 // groups are the writes of all tenants that do not run by themselves.
 type groups struct {
-	most int           // calls of a group
-	run  func([]*call) // in a transaction
+	most  int                           // calls of a group
+	aside func(context.Context, func()) // Config.Aside
+	run   func([]*call)                 // in a transaction
 
 	mu     sync.Mutex
 	queues map[string]*queue // by tenant, where somebody writes
