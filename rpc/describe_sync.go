@@ -63,6 +63,7 @@ func (v views) syncParams() schemas {
 }
 
 func (v views) describeHead() jsonrpc.MethodOption {
+	is := object{value("position", 42), value("tail", 0), value("epoch", exampleEpoch)}
 	return described(doc{
 		tag:         "sync",
 		safe:        true,
@@ -70,7 +71,7 @@ func (v views) describeHead() jsonrpc.MethodOption {
 		description: "`position` is that of the newest entry, and `tail` that of the last one that was pruned.",
 		params:      v.syncParams(),
 		errors:      syncErrors,
-		example:     &example{nil, dataOf(object{value("position", 42), value("tail", 0), value("epoch", exampleEpoch)})},
+		example:     &example{nil, append(dataOf(is), is...)},
 	})
 }
 

@@ -29,7 +29,7 @@ func replicaMethods(m *jsonrpc.Mux, api API) {
 			"no position for a time that the server sets expires; a user may have 100 in a tenant.",
 		params:  schemas{"name": name, "entities": entities},
 		errors:  []apperr.Kind{apperr.Forbidden, apperr.ValidationFailed},
-		example: &example{object{value("name", "phone")}, dataOf(object{value("replica_id", id)})},
+		example: &example{object{value("name", "phone")}, append(dataOf(object{value("replica_id", id)}), value("replica_id", id))},
 	}))
 	handle(m, api, "ack_replica", api.ackReplica, described(doc{
 		tag:        "sync",
@@ -57,8 +57,10 @@ type (
 		Name     string   `json:"name"`
 		Entities []string `json:"entities,omitzero"`
 	}
+	// registered has the id in its data, and beside it.
 	registered struct {
-		ReplicaID uuid.UUID `json:"replica_id"`
+		Data byReplicaID `json:"data"`
+		byReplicaID
 	}
 	byReplicaID struct {
 		ReplicaID uuid.UUID `json:"replica_id"`
@@ -72,12 +74,13 @@ type (
 	}
 )
 
-func (api API) registerReplica(ctx context.Context, p registerReplicaParams) (r data[registered], err error) {
+func (api API) registerReplica(ctx context.Context, p registerReplicaParams) (r registered, err error) {
 	if err := changelog.CheckEntities(followed, p.Entities, "params.entities"); err != nil {
 		return r, err
 	}
 	err = api.DB.InTx(ctx, func(tx *store.Tx) error {
-		r.Data.ReplicaID, err = api.Replicas.Register(tx, p.Name, p.Entities)
+		r.ReplicaID, err = api.Replicas.Register(tx, p.Name, p.Entities)
+		r.Data = r.byReplicaID
 		return apperr.Under("params", err)
 	})
 	return r, err

@@ -20,7 +20,7 @@ type syncing struct {
 
 func syncMethods(m *jsonrpc.Mux, api API) {
 	s := syncing{api, changelog.New(), followed}
-	handle(m, api, "sync_head", s.head, s.views.describeHead())
+	jsonrpc.Handle(m, "sync_head", s.head, s.views.describeHead())
 	jsonrpc.Handle(m, "sync_delta", s.delta, s.views.describeDelta())
 	jsonrpc.Handle(m, "sync_bootstrap", s.bootstrap, s.views.describeBootstrap())
 }
@@ -29,7 +29,12 @@ type (
 	headParams struct {
 		Epoch string `json:"epoch,omitzero"`
 	}
+	// headResult has the head as its data, as every result has, and beside it, where the other methods have position and epoch.
 	headResult struct {
+		Data head `json:"data"`
+		head
+	}
+	head struct {
 		Position int64  `json:"position"`
 		Tail     int64  `json:"tail"`
 		Epoch    string `json:"epoch"`
@@ -56,7 +61,11 @@ const (
 	maxSyncBytes     = 4 << 20 // of rows, after which it ends
 )
 
-func (s syncing) head(tx *store.Tx, p headParams) (headResult, error) {
+func (s syncing) head(ctx context.Context, p headParams) (headResult, error) {
+	tx, err := s.api.DB.Session(ctx)
+	if err != nil {
+		return headResult{}, err
+	}
 	if _, err := s.views.NewReader(tx); err != nil {
 		return headResult{}, err
 	}
@@ -64,7 +73,8 @@ func (s syncing) head(tx *store.Tx, p headParams) (headResult, error) {
 	if err == nil {
 		err = h.Check(h.Position, p.Epoch)
 	}
-	return headResult{h.Position, h.Tail, h.Epoch}, err
+	is := head{h.Position, h.Tail, h.Epoch}
+	return headResult{is, is}, err
 }
 
 // syncLimit returns how many rows or entries a page may have, and charges the request for them.

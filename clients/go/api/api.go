@@ -106,7 +106,7 @@ var (
 	// RegisterReplica: register a replica. Entries that no registered replica has left to see may be pruned sooner
 	// than others. A replica that acknowledges no position for a time that the server sets expires; a user may have
 	// 100 in a tenant.
-	RegisterReplica = rpcclient.Method[RegisterReplicaParams, rpcclient.Data[RegisterReplicaData]]{Name: "register_replica"}
+	RegisterReplica = rpcclient.Method[RegisterReplicaParams, RegisterReplicaResult]{Name: "register_replica"}
 	// ResumeUser: let a suspended user in again, as an admin
 	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Written[User]]{Name: "resume_user", Once: true}
 	// RPCDiscover: describe all methods. The result is this document, by the [OpenRPC
@@ -132,7 +132,7 @@ var (
 	SyncDelta = rpcclient.Method[SyncDeltaParams, SyncDeltaResult]{Name: "sync_delta", Reads: true}
 	// SyncHead: tell where the log of changes begins and ends. `position` is that of the newest entry, and `tail`
 	// that of the last one that was pruned.
-	SyncHead = rpcclient.Method[SyncHeadParams, rpcclient.Data[SyncHeadData]]{Name: "sync_head", Reads: true}
+	SyncHead = rpcclient.Method[SyncHeadParams, SyncHeadResult]{Name: "sync_head", Reads: true}
 	// SyncPush: carry out mutations that were queued offline, in their order. Up to 1,000 of them. Each is kept by
 	// itself, at most once, and one that fails does not hold back the others: `applied`, with the row as it is then
 	// (null after a delete); `conflict`, with the row as the caller may see it (null when it is gone), if `version`
@@ -500,9 +500,10 @@ type RegisterReplicaParams struct {
 	Entities []string `json:"entities,omitzero"`
 }
 
-// RegisterReplicaData is a part of what it is named after.
-type RegisterReplicaData struct {
-	ReplicaID uuid.UUID `json:"replica_id"`
+// RegisterReplicaResult is a part of what it is named after.
+type RegisterReplicaResult struct {
+	Data      RegisterReplicaResultData `json:"data"`
+	ReplicaID uuid.UUID                 `json:"replica_id"`
 }
 
 // ResumeUserParams are the params of resume_user.
@@ -579,11 +580,12 @@ type SyncHeadParams struct {
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
 }
 
-// SyncHeadData is a part of what it is named after.
-type SyncHeadData struct {
-	Position int64  `json:"position"`
-	Tail     int64  `json:"tail"`
-	Epoch    string `json:"epoch"`
+// SyncHeadResult is a part of what it is named after.
+type SyncHeadResult struct {
+	Data     SyncHeadResultData `json:"data"`
+	Position int64              `json:"position"`
+	Tail     int64              `json:"tail"`
+	Epoch    string             `json:"epoch"`
 }
 
 // SyncPushParams are the params of sync_push.
@@ -664,6 +666,18 @@ type UpsertTaskParams struct {
 	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
 	// the first time.
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// RegisterReplicaResultData is a part of what it is named after.
+type RegisterReplicaResultData struct {
+	ReplicaID uuid.UUID `json:"replica_id"`
+}
+
+// SyncHeadResultData is a part of what it is named after.
+type SyncHeadResultData struct {
+	Position int64  `json:"position"`
+	Tail     int64  `json:"tail"`
+	Epoch    string `json:"epoch"`
 }
 
 // SyncPushParamsMutationsItem is a part of what it is named after.

@@ -393,7 +393,7 @@ export interface Methods {
       /** The names of the entities that it follows; null for all. */
       entities?: string[] | null;
     };
-    result: { data: { replica_id: string } };
+    result: { data: { replica_id: string }; replica_id: string };
   };
   /** Let a suspended user in again, as an admin */
   resume_user: {
@@ -488,7 +488,12 @@ export interface Methods {
       /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
       epoch?: string | null;
     };
-    result: { data: { position: number; tail: number; epoch: string } };
+    result: {
+      data: { position: number; tail: number; epoch: string };
+      position: number;
+      tail: number;
+      epoch: string;
+    };
   };
   /**
    * Carry out mutations that were queued offline, in their order. Up to 1,000 of them. Each is kept by
