@@ -74,6 +74,8 @@ func (r *Repo[E, K]) matching(
 			return build(own, p.rows(own, f.Where(own), p.mayWrite(op, filter.Root)).Order(goqu.T(filter.Root).Col("id").Asc()).Limit(1))
 		}, func(a, b E) int { return compareKeys(a.key(), b.key()) })
 		switch {
+		case err != nil && op == updating:
+			return apperr.Under("data", tx.explain(p, op, err))
 		case err != nil:
 			return tx.explain(p, op, err)
 		case len(rows) > MaxBulk:

@@ -49,6 +49,9 @@ type Config struct {
 	// the login's own settings say. Unlike a context that ends, it costs no connection.
 	StatementTimeout time.Duration
 
+	// Session are parameters that each session is set to, as those that triggers read.
+	Session map[string]string
+
 	// Observe, if not nil, is told of each statement when it is over, before its caller goes on. ctx is the caller's, and may
 	// have ended. Any number of goroutines call it at once.
 	Observe func(ctx context.Context, s Statement)

@@ -244,6 +244,8 @@ func message(broken validator.FieldError, unit string) string {
 		return "must be a URL"
 	case "object":
 		return "must be an object"
+	case "base64":
+		return "must be base64, with padding"
 	}
 	return strings.TrimSuffix("breaks the rule "+broken.Tag()+"="+broken.Param(), "=")
 }
