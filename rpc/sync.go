@@ -129,7 +129,7 @@ func (s syncing) gather(tx *store.Tx, d *delta, p deltaParams) (head changelog.H
 		return head, err
 	}
 	for range maxDeltaPages {
-		page, err := s.log.After(tx, d.position, min(max(d.limit, 100), 1000), p.Entities)
+		page, err := s.log.After(tx, d.position, min(max(d.limit, 100), 1000), s.views.withMembers(p.Entities))
 		if err == nil {
 			err = page.Head.Check(d.position, p.Epoch)
 		}
@@ -143,7 +143,8 @@ func (s syncing) gather(tx *store.Tx, d *delta, p deltaParams) (head changelog.H
 			if err != nil {
 				return head, err
 			}
-			if sight != changelog.Hidden && !d.add(e, sight) {
+			wanted := p.Entities == nil || slices.Contains(p.Entities, e.Entity)
+			if sight != changelog.Hidden && wanted && !d.add(e, sight) {
 				return head, nil
 			}
 			d.position = e.Position

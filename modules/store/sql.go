@@ -143,7 +143,7 @@ func (p *plan) deleteAll(own bool) write {
 }
 
 // keyed tells whether rows come with their ids, rather than getting them from the database.
-func (p *plan) keyed() bool { return p.byDB["id"].kind.goType == reflect.TypeFor[uuid.UUID]() }
+func (p *plan) keyed() bool { return p.key.kind.goType == reflect.TypeFor[uuid.UUID]() }
 
 // oneNew is the shape of insertOne.
 const oneNew = "i"

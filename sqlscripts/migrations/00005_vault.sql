@@ -35,6 +35,7 @@ CREATE TABLE vault_member (
     FOREIGN KEY (tenant_id, user_id) REFERENCES membership (tenant_id, user_id)
 );
 CREATE INDEX vault_member_by_user ON vault_member (tenant_id, user_id);
+CREATE INDEX change_of_vault_members ON change (tenant_id, position) WHERE entity = 'vault_member';
 CALL tenant_table('vault_member');
 
 -- The owner is a member for as long as there is the collection.
