@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/google/uuid"
+
 	"rowcall/modules/apperr"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
@@ -35,11 +37,12 @@ type (
 		Epoch    string `json:"epoch"`
 	}
 	deltaParams struct {
-		Since    int64    `json:"since"`
-		Limit    *int64   `json:"limit,omitzero"`
-		Entities []string `json:"entities,omitzero"`
-		Coalesce *bool    `json:"coalesce,omitzero"`
-		Epoch    string   `json:"epoch,omitzero"`
+		Since    int64       `json:"since"`
+		Limit    *int64      `json:"limit,omitzero"`
+		Entities []string    `json:"entities,omitzero"`
+		Groups   []uuid.UUID `json:"groups,omitzero"`
+		Coalesce *bool       `json:"coalesce,omitzero"`
+		Epoch    string      `json:"epoch,omitzero"`
 	}
 	deltaResult struct {
 		Data     texts  `json:"data"`
@@ -57,7 +60,7 @@ const (
 )
 
 func (s syncing) head(tx *store.Tx, p headParams) (headResult, error) {
-	if _, err := s.views.NewReader(tx); err != nil {
+	if _, err := s.views.NewReader(tx, nil); err != nil {
 		return headResult{}, err
 	}
 	h, err := s.log.Head(tx)
@@ -87,6 +90,9 @@ func (s syncing) delta(ctx context.Context, p deltaParams) (deltaResult, error) 
 	limit, err := syncLimit(ctx, p.Limit)
 	if err == nil {
 		err = changelog.CheckEntities(s.views, p.Entities, "params.entities")
+	}
+	if err == nil {
+		err = atMost("params.groups", len(p.Groups))
 	}
 	if err != nil {
 		return deltaResult{}, err
@@ -124,7 +130,7 @@ const maxDeltaPages = 10
 
 // gather reads entries into d, and returns the head of the log as it was then.
 func (s syncing) gather(tx *store.Tx, d *delta, p deltaParams) (head changelog.Head, err error) {
-	reader, err := s.views.NewReader(tx)
+	reader, err := s.views.NewReader(tx, p.Groups)
 	if err != nil {
 		return head, err
 	}

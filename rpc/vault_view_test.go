@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -33,13 +34,11 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 	type change struct {
 		position int64
 		entity   string
+		group    string
 		by       []bool // which users see it
 	}
 	var log []change
 	first := position()
-	note := func(entity string, sees ...bool) {
-		log = append(log, change{first + int64(len(log)) + 1, entity, slices.Clone(sees)})
-	}
 	type group struct {
 		id      string
 		owner   int
@@ -48,6 +47,10 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 		items   []any
 	}
 	var groups []*group
+	var ids []string
+	note := func(entity string, g *group) {
+		log = append(log, change{first + int64(len(log)) + 1, entity, g.id, slices.Clone(g.members)})
+	}
 	for step := range 150 {
 		var g *group
 		if len(groups) > 0 {
@@ -58,9 +61,9 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 			g = &group{uuid.Must(uuid.NewV7()).String(), random.IntN(3), make([]bool, 3), make([]string, 3), nil}
 			newCollection(users[g.owner], g.id)
 			g.members[g.owner] = true
-			note("vault_collection", g.members...)
-			note("vault_member", g.members...)
-			groups = append(groups, g)
+			note("vault_collection", g)
+			note("vault_member", g)
+			groups, ids = append(groups, g), append(ids, g.id)
 		case what < 4: // a member comes or goes
 			u := random.IntN(3)
 			if u == g.owner {
@@ -70,32 +73,32 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 				g.rows[u] = rpctest.Call[row](users[g.owner], "create_vault_member",
 					row{"data": row{"collection_id": g.id, "user_id": users[u].Actor.User, "wrapped_key": fmt.Sprint(step)}})["id"].(string)
 				g.members[u] = true
-				note("vault_member", g.members...)
+				note("vault_member", g)
 				continue
 			}
 			by := []int{u, g.owner}[random.IntN(2)]
-			note("vault_member", g.members...)
+			note("vault_member", g)
 			rpctest.Call[row](users[by], "delete_vault_member", row{"id": g.rows[u]})
 			g.members[u] = false
 		case what == 4: // keys are changed
 			key := row{"collection_id": g.id, "user_id": users[g.owner].Actor.User, "wrapped_key": fmt.Sprint(step)}
 			rpctest.Call[row](users[g.owner], "upsert_vault_member", row{"data": key, "on": []string{"user_id", "collection_id"}})
-			note("vault_member", g.members...)
+			note("vault_member", g)
 		case what == 5 && len(g.items) > 0:
 			rpctest.Call[row](users[g.owner], "delete_vault_item", row{"id": g.items[0]})
 			g.items = g.items[1:]
-			note("vault_item", g.members...)
+			note("vault_item", g)
 		case what == 6 && len(g.items) == 0 && len(groups) > 1:
 			byRow := []int{0, 1, 2}
 			slices.SortFunc(byRow, func(a, b int) int { return strings.Compare(g.rows[a], g.rows[b]) })
 			for _, u := range byRow {
 				if u != g.owner && g.members[u] {
-					note("vault_member", g.members...)
+					note("vault_member", g)
 					g.members[u] = false
 				}
 			}
-			note("vault_collection", g.members...)
-			note("vault_member", g.members...)
+			note("vault_collection", g)
+			note("vault_member", g)
 			rpctest.Call[row](users[g.owner], "delete_vault_collection", row{"id": g.id})
 			groups = slices.DeleteFunc(groups, func(other *group) bool { return other == g })
 		default:
@@ -106,7 +109,7 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 				continue
 			}
 			g.items = append(g.items, rpctest.Call[row](users[u], "create_vault_item", row{"data": data})["id"])
-			note("vault_item", g.members...)
+			note("vault_item", g)
 		}
 	}
 	if head := position(); head != first+int64(len(log)) {
@@ -137,9 +140,14 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 				only = [][]string{{"vault_item"}, {"vault_collection", "task"}, {"vault_member"}}[random.IntN(3)]
 				params["entities"] = only
 			}
+			var inside []string
+			if random.IntN(2) == 0 {
+				inside = ids[:random.IntN(len(ids))]
+				params["groups"] = inside
+			}
 			var want, got []string
 			for _, change := range log {
-				if change.position > since && change.by[u] && (only == nil || slices.Contains(only, change.entity)) {
+				if change.position > since && change.by[u] && (only == nil || slices.Contains(only, change.entity)) && (inside == nil || slices.Contains(inside, change.group)) {
 					want = append(want, fmt.Sprint(change.position, change.entity))
 				}
 			}
@@ -147,27 +155,27 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 				got = append(got, fmt.Sprint(e.Position, e.Entity))
 			}
 			if !slices.Equal(got, want) {
-				t.Fatalf("user %d since %d sees of %v\n%v, not\n%v", u, since, only, got, want)
+				t.Fatalf("user %d since %d sees of %v in %v\n%v, not\n%v", u, since, only, inside, got, want)
 			}
 		}
 	}
 	// And what a copy is made of is what the lists have.
 	for u, c := range users {
-		ids := map[string]bool{}
-		for _, entity := range []string{"vault_collection", "vault_member", "vault_item"} {
-			for _, r := range rpctest.Call[[]row](c, "list_"+entity+"s", nil) {
-				ids[entity+r["id"].(string)] = true
+		for n := range len(ids) + 1 {
+			inside := ids[:n]
+			copied := map[string]bool{}
+			for _, r := range rpctest.Call[[]row](c, "sync_bootstrap", row{"groups": inside, "entities": []string{"vault_collection", "vault_member", "vault_item"}}) {
+				copied[r["entity"].(string)+r["id"].(string)] = true
 			}
-		}
-		for _, r := range rpctest.Call[[]row](c, "sync_bootstrap", row{"entities": []string{"vault_collection", "vault_member", "vault_item"}}) {
-			key := r["entity"].(string) + r["id"].(string)
-			if !ids[key] {
-				t.Errorf("user %d bootstraps %v", u, r)
+			listed := map[string]bool{}
+			for entity, of := range map[string]string{"vault_collection": "id", "vault_member": "collection_id", "vault_item": "collection_id"} {
+				for _, r := range rpctest.Call[[]row](c, "list_"+entity+"s", row{"filters": row{of: row{"$in": inside}}}) {
+					listed[entity+r["id"].(string)] = true
+				}
 			}
-			delete(ids, key)
-		}
-		if len(ids) > 0 {
-			t.Errorf("user %d does not bootstrap %v", u, ids)
+			if !maps.Equal(copied, listed) {
+				t.Errorf("user %d copies of %v\n%v, and lists\n%v", u, inside, copied, listed)
+			}
 		}
 	}
 }

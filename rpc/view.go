@@ -35,8 +35,9 @@ type view struct {
 	walk    walk
 }
 
-// walk reads up to limit rows that come after an id, "" for none, and calls do with each, as long as that returns true.
-type walk func(tx *store.Tx, after string, limit int, do func(id string, row reflect.Value) bool) error
+// walk reads up to limit rows that come after an id, "" for none, and calls do with each, as long as that returns true. Of an entity whose
+// rows belong to groups it reads those of the groups only, if that is not nil.
+type walk func(tx *store.Tx, after string, groups []uuid.UUID, limit int, do func(id string, row reflect.Value) bool) error
 
 func newViews(all ...*view) views {
 	v := views{}
@@ -62,7 +63,7 @@ func viewOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) *view {
 
 func walkOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) walk {
 	id, _ := reflect.TypeFor[E]().FieldByName("ID")
-	return func(tx *store.Tx, after string, limit int, do func(string, reflect.Value) bool) error {
+	return func(tx *store.Tx, after string, groups []uuid.UUID, limit int, do func(string, reflect.Value) bool) error {
 		var from *K
 		if after != "" {
 			from = new(K)
@@ -70,7 +71,7 @@ func walkOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) walk {
 				return err
 			}
 		}
-		return repo.Walk(tx, from, limit, func(e *E) bool {
+		return repo.Walk(tx, from, groups, limit, func(e *E) bool {
 			row := reflect.ValueOf(e).Elem()
 			return do(fmt.Sprint(row.FieldByIndex(id.Index).Interface()), row)
 		})
@@ -109,11 +110,18 @@ func (v views) withMembers(entities []string) []string {
 }
 
 // NewReader implements changelog.Views.
-func (v views) NewReader(tx *store.Tx) (changelog.Reader, error) {
+func (v views) NewReader(tx *store.Tx, groups []uuid.UUID) (changelog.Reader, error) {
 	if err := tx.Actor.Can(auth.Member, auth.ScopeRead); err != nil {
 		return nil, err
 	}
-	return &reader{views: v, tx: tx, actor: tx.Actor}, nil
+	r := &reader{views: v, tx: tx, actor: tx.Actor}
+	if groups != nil {
+		r.only = map[string]bool{}
+	}
+	for _, group := range groups {
+		r.only[group.String()] = true
+	}
+	return r, nil
 }
 
 // reader sees what the repositories would give its actor.
@@ -121,6 +129,7 @@ type reader struct {
 	views  views
 	tx     *store.Tx
 	actor  *auth.Actor
+	only   map[string]bool            // the groups that are to be seen; nil: all
 	groups map[string]map[string]bool // that the actor is in, by the entity of their memberships, from the first entry on that depends on it
 }
 
@@ -188,14 +197,15 @@ func (r *reader) seesInGroup(e *changelog.Entry, v *view) (changelog.Sight, erro
 		switch {
 		case err != nil:
 			return changelog.Hidden, err
-		case mine && e.Op == changelog.Delete:
-			delete(groups, group)
-			return changelog.Whole, nil
 		case mine:
 			groups[group] = true
+			if e.Op == changelog.Delete {
+				defer delete(groups, group) // it is the last that is seen
+			}
 		}
 	}
-	if groups[group] || begins { // whoever begins a group becomes a member of it after that
+	inside := groups[group] || begins // whoever begins a group becomes a member of it after that
+	if inside && (r.only == nil || r.only[group]) {
 		return changelog.Whole, nil
 	}
 	return changelog.Hidden, nil

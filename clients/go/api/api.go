@@ -539,9 +539,12 @@ type SuspendUserParams struct {
 // SyncBootstrapParams are the params of sync_bootstrap.
 type SyncBootstrapParams struct {
 	// Those to follow; all, if it is left out.
-	Entities []string              `json:"entities,omitzero"`
-	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
-	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Entities []string `json:"entities,omitzero"`
+	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
+	// out. Other rows are not concerned.
+	Groups []uuid.UUID           `json:"groups,omitzero"`
+	Cursor rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Limit  rpcclient.Opt[int64]  `json:"limit,omitzero"`
 	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
 }
@@ -559,7 +562,10 @@ type SyncDeltaParams struct {
 	Since int64                `json:"since"`
 	Limit rpcclient.Opt[int64] `json:"limit,omitzero"`
 	// Those to follow; all, if it is left out.
-	Entities []string            `json:"entities,omitzero"`
+	Entities []string `json:"entities,omitzero"`
+	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
+	// out. Other rows are not concerned.
+	Groups   []uuid.UUID         `json:"groups,omitzero"`
 	Coalesce rpcclient.Opt[bool] `json:"coalesce,omitzero"`
 	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
