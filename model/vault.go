@@ -60,34 +60,39 @@ func (c *VaultCollection) PrepareCreate(tx *store.Tx) error {
 	return nil
 }
 
-// CreateVaultCollection adds a collection with its owner's membership, in a transaction. Paths of issues begin with data, of the collection, or are
-// wrapped_key.
+// CreateVaultCollection adds a collection with its owner's membership, in one transaction. Paths of issues begin with data, of the collection, or
+// are wrapped_key.
 func CreateVaultCollection(tx *store.Tx, c VaultCollection, wrappedKey string) (VaultCollection, error) {
-	c, err := VaultCollections.Create(tx, c)
-	if err != nil {
-		return c, apperr.Under("data", err)
-	}
-	_, err = VaultMembers.Create(tx, VaultMember{CollectionID: c.ID, UserID: c.OwnerID, WrappedKey: wrappedKey})
+	err := tx.InTx(func(tx *store.Tx) (err error) {
+		if c, err = VaultCollections.Create(tx, c); err != nil {
+			return apperr.Under("data", err)
+		}
+		_, err = VaultMembers.Create(tx, VaultMember{CollectionID: c.ID, UserID: c.OwnerID, WrappedKey: wrappedKey})
+		return err
+	})
 	return c, err
 }
 
-// DeleteVaultCollection removes a collection with its memberships, in a transaction. REFERENCED while it has items.
+// DeleteVaultCollection removes a collection with its memberships, in one transaction. REFERENCED while it has items.
 func DeleteVaultCollection(tx *store.Tx, id uuid.UUID, version store.Version) (c VaultCollection, err error) {
-	if c, err = VaultCollections.Get(tx, id); err != nil {
-		return c, err
-	}
-	if c.OwnerID != tx.Actor.User {
-		return c, apperr.New(apperr.Forbidden, "Only its owner may delete a vault collection")
-	}
-	for more := true; more; {
-		if more, err = removeVaultMembers(tx, id, "$not", c.OwnerID); err != nil {
-			return c, err
+	err = tx.InTx(func(tx *store.Tx) error {
+		if c, err = VaultCollections.Get(tx, id); err != nil {
+			return err
 		}
-	}
-	if c, err = VaultCollections.Delete(tx, id, version); err != nil {
-		return c, err
-	}
-	_, err = removeVaultMembers(tx, id, "$eq", c.OwnerID) // last, as the rest takes it
+		if c.OwnerID != tx.Actor.User {
+			return apperr.New(apperr.Forbidden, "Only its owner may delete a vault collection")
+		}
+		for more := true; more; {
+			if more, err = removeVaultMembers(tx, id, "$not", c.OwnerID); err != nil {
+				return err
+			}
+		}
+		if c, err = VaultCollections.Delete(tx, id, version); err != nil {
+			return err
+		}
+		_, err = removeVaultMembers(tx, id, "$eq", c.OwnerID) // last, as the rest takes it
+		return err
+	})
 	return c, err
 }
 

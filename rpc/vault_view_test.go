@@ -127,7 +127,7 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			entries = append(entries, page...)
-			params["since"], more = result.Position, result.More
+			params["since"], more = *result.Position, result.More
 		}
 		return entries
 	}

@@ -276,6 +276,9 @@ func (db *DB) InTx(ctx context.Context, do func(*Tx) error) error {
 	return tx.atomically(nil, do)
 }
 
+// InTx runs do in one transaction, as [DB.InTx] does, for the Tx's actor: in tx itself if it is one already.
+func (tx *Tx) InTx(do func(*Tx) error) error { return tx.atomically(nil, do) }
+
 // atomically runs do in a transaction: in tx itself if it is one already, which then fails if do does.
 func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
 	if tx.whole != nil {
