@@ -134,6 +134,13 @@ func TestVaultIsItsMembersAlone(t *testing.T) {
 	}
 	learnsNothing(member)
 	learnsNothing(admin)
+	audit := row{"filters": row{"entity": row{"$startsWith": "vault"}}}
+	if entries := rpctest.Call[[]row](admin, "list_changes", audit); len(entries) > 0 {
+		t.Errorf("the audit shows %v", entries)
+	}
+	if n := rpctest.Call[row](admin, "count_changes", audit); n["count"] != 0.0 {
+		t.Errorf("the audit counts %v", n)
+	}
 
 	// A member reads and writes items, and nothing else but the end of the own membership.
 	theirs := rpctest.Call[row](owner, "create_vault_member", row{"data": row{"collection_id": collection, "user_id": member.Actor.User, "wrapped_key": "Yg=="}})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"rowcall/clients/go/api"
 	"rowcall/modules/rpcclient"
 )
 
@@ -63,6 +64,17 @@ func (d *Device) Edit(ctx context.Context, id uuid.UUID, text *string) error {
 			return fmt.Errorf("there is no note %s", id)
 		}
 		return tx.exec(`UPDATE note SET mine = ?, problem = '' WHERE id = ?`, text, id.String())
+	})
+}
+
+// Overwrite makes the device send a note as it has it, in place of what the server has and cannot be opened.
+func (d *Device) Overwrite(ctx context.Context, id uuid.UUID) error {
+	item, err := api.GetVaultItem.Call(ctx, d.Client, api.GetVaultItemParams{ID: id})
+	if err != nil {
+		return err
+	}
+	return d.Replica.InTx(ctx, func(tx *replicaTx) error {
+		return tx.exec(`UPDATE note SET version = ?, base = '', problem = '' WHERE id = ?`, item.Data.Version, id.String())
 	})
 }
 

@@ -209,19 +209,7 @@ func (s *show) moved(ctx context.Context) error {
 		return err
 	}
 	// Whoever has the note writes it anew.
-	return s.mend(ctx)
-}
-
-// mend writes the note that the phone could not open as the phone has it.
-func (s *show) mend(ctx context.Context) error {
-	item, err := api.GetVaultItem.Call(ctx, s.phone.Client, api.GetVaultItemParams{ID: s.milk})
-	if err != nil {
-		return err
-	}
-	err = s.phone.Replica.InTx(ctx, func(tx *replicaTx) error {
-		return tx.exec(`UPDATE note SET version = ?, base = '', problem = '' WHERE id = ?`, item.Data.Version, s.milk.String())
-	})
-	if err != nil {
+	if err := s.phone.Overwrite(ctx, s.milk); err != nil {
 		return err
 	}
 	if err := sync(ctx, s.phone, s.laptop, s.tablet); err != nil {

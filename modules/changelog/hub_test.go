@@ -23,7 +23,7 @@ import (
 type plain struct{ appended atomic.Int64 }
 
 func (*plain) Entities() []string                              { return []string{"even", "odd"} }
-func (p *plain) NewReader(*store.Tx) (changelog.Reader, error) { return p, nil }
+func (p *plain) NewReader(*store.Tx, []uuid.UUID) (changelog.Reader, error) { return p, nil }
 func (*plain) Sees(*changelog.Entry) (changelog.Sight, error)  { return changelog.Whole, nil }
 func (p *plain) Append(b []byte, e *changelog.Entry, _ auth.Role, _ changelog.Sight) ([]byte, error) {
 	p.appended.Add(1)

@@ -59,6 +59,11 @@ ALTER TABLE vault_item ALTER payload SET STORAGE EXTERNAL; -- nothing compresses
 CREATE INDEX vault_item_by_collection ON vault_item (tenant_id, collection_id, id);
 CALL tenant_table('vault_item');
 
+-- What admins see of the change log: nothing of entities whose rows are their groups' members' alone.
+CREATE VIEW change_audit WITH (security_invoker = true) AS
+SELECT * FROM change WHERE entity NOT IN ('vault_collection', 'vault_member', 'vault_item');
+GRANT SELECT ON change_audit TO rowcall_tenant;
+
 -- What the items in all collections of an owner take. Only the triggers below write it.
 CREATE TABLE vault_usage (
     tenant_id uuid NOT NULL,
