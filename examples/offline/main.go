@@ -111,7 +111,7 @@ func (s *show) device(ctx context.Context, name, username string, identity *Iden
 			return nil, err
 		}
 	}
-	replica, err := OpenReplica(filepath.Join(s.dir, name+".db"))
+	replica, err := OpenReplica(ctx, filepath.Join(s.dir, name+".db"))
 	if err != nil {
 		return nil, err
 	}

@@ -26,13 +26,13 @@ const schema = `
 		n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, note TEXT NOT NULL UNIQUE, request TEXT NOT NULL, mine TEXT);`
 
 // OpenReplica opens the one in a file, or makes it.
-func OpenReplica(file string) (*Replica, error) {
+func OpenReplica(ctx context.Context, file string) (*Replica, error) {
 	db, err := sql.Open("sqlite", file)
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1) // SQLite has one writer
-	_, err = db.Exec(`PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;` + schema)
+	_, err = db.ExecContext(ctx, `PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;` + schema)
 	return &Replica{db}, err
 }
 

@@ -280,7 +280,7 @@ func (s *show) restart(ctx context.Context) (err error) {
 	if err := s.phone.Replica.Close(); err != nil {
 		return err
 	}
-	if s.phone.Replica, err = OpenReplica(filepath.Join(s.dir, "phone.db")); err != nil {
+	if s.phone.Replica, err = OpenReplica(ctx, filepath.Join(s.dir, "phone.db")); err != nil {
 		return err
 	}
 	if err := sync(ctx, s.phone, s.laptop); err != nil {
