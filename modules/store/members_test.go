@@ -296,3 +296,31 @@ func waitForLock(tx *store.Tx) error {
 	}
 	return nil
 }
+
+// Calls that are committed together are each held to what their own actor may do.
+func TestMembersInAGroup(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	var all sync.WaitGroup
+	for i := range 60 {
+		user := []int64{1, 2, 3, 9}[i%4]
+		tx := h.as(t, user)
+		all.Go(func() {
+			var err error
+			if i < 30 {
+				_, err = posts.Create(tx, post{RoomID: h.room, Slug: fmt.Sprint("g", i)})
+			} else {
+				_, err = posts.Update(tx, h.post.ID, store.Set{"text": fmt.Sprint(i)}, store.Version{})
+			}
+			if allowed := user < 3; allowed != (err == nil) {
+				t.Errorf("user %d: %v", user, err)
+			} else if kind := apperr.From(err); !allowed && kind.Kind != apperr.NotFound && kind.Kind != apperr.BadReference {
+				t.Errorf("user %d is refused with %v", user, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := must[int64](t)(posts.Count(h.as(t, 1), nil)); n != 1+16 {
+		t.Errorf("%d posts", n)
+	}
+}
