@@ -1,11 +1,11 @@
-# What can be done here. CI runs "make test check interop clients".
+# What can be done here. CI runs "make test check interop offline-test clients".
 
 GO            ?= go
 GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME      ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build race fuzz interop clients quick-dev bench golden generate recreate-db
+.PHONY: help run test check fmt lint build race fuzz interop offline-test clients quick-dev offline bench golden generate recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ interop: ## run clients that others wrote, from npm and Go modules, against the 
 
 quick-dev: ## run the quick_dev example against the server on 127.0.0.1:8080 (make run)
 	@$(GO) run ./examples/quick_dev
+
+offline: ## run the example of private notes against the server on 127.0.0.1:8080 (make run)
+	@cd examples/offline && $(GO) run .
+
+offline-test: ## test that example, which has a Go module of its own, against the server
+	cd examples/offline && $(GO) vet ./... && $(GO) test -count=1 ./...
 
 bench: ## requests per second beside pgbench and a hand-written handler, as ratios
 	cd bench && $(GO) run .

@@ -23,5 +23,5 @@ type Change struct {
 	Data    *jsontext.Value `db:"data"    json:"data"`   // the row after it; null for delete
 }
 
-// Changes is the repository of the change log. It only reads.
-var Changes = store.NewRepo[Change]("change", store.Access{Read: auth.Admin})
+// Changes is the repository of the change log, without the entries of what only the members of a group may see. It only reads.
+var Changes = store.NewRepo[Change]("change", store.Access{Read: auth.Admin}, store.Table("change_audit"))

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
@@ -17,10 +18,11 @@ import (
 )
 
 type bootstrapParams struct {
-	Entities []string `json:"entities,omitzero"`
-	Cursor   *string  `json:"cursor,omitzero"`
-	Limit    *int64   `json:"limit,omitzero"`
-	Epoch    string   `json:"epoch,omitzero"`
+	Entities []string    `json:"entities,omitzero"`
+	Groups   []uuid.UUID `json:"groups,omitzero"`
+	Cursor   *string     `json:"cursor,omitzero"`
+	Limit    *int64      `json:"limit,omitzero"`
+	Epoch    string      `json:"epoch,omitzero"`
 }
 
 // bootstrapPage is rows of a copy that is being made. It is a jsonrpc.Streamer.
@@ -38,6 +40,7 @@ type bootstrapPage struct {
 type bootstrap struct {
 	syncing
 	entities []string // in their order
+	groups   []uuid.UUID
 	limit    int
 	epoch    string // that the client knows; "" for none
 }
@@ -51,11 +54,14 @@ type place struct {
 }
 
 func (s syncing) bootstrap(ctx context.Context, p bootstrapParams) (page bootstrapPage, err error) {
-	b := &bootstrap{syncing: s, epoch: p.Epoch, entities: s.views.Entities()}
+	b := &bootstrap{syncing: s, epoch: p.Epoch, entities: s.views.Entities(), groups: p.Groups}
 	if b.limit, err = syncLimit(ctx, p.Limit); err != nil {
 		return page, err
 	}
 	if err := changelog.CheckEntities(s.views, p.Entities, "params.entities"); err != nil {
+		return page, err
+	}
+	if err := atMost("params.groups", len(p.Groups)); err != nil {
 		return page, err
 	}
 	if p.Entities != nil {
@@ -72,7 +78,7 @@ func (page *bootstrapPage) read(ctx context.Context, cursor *string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.views.NewReader(tx); err != nil {
+	if _, err := b.views.NewReader(tx, nil); err != nil {
 		return err
 	}
 	head, err := b.log.Head(tx) // before the first row is read
@@ -115,7 +121,7 @@ func (page *bootstrapPage) fill(tx *store.Tx, at *place) error {
 		if v.readable(role) {
 			last := len(rows.ends) + most
 			var failed error
-			err := v.walk(tx, at.After, most+1, func(id string, row reflect.Value) bool {
+			err := v.walk(tx, at.After, b.groups, most+1, func(id string, row reflect.Value) bool {
 				if more = len(rows.ends) == last || full(); more {
 					return false
 				}
@@ -182,4 +188,10 @@ func (b *bootstrap) open(tx *store.Tx, cursor string) (at place, err error) {
 }
 
 // bound is what cursors of the copy go with.
-func (b *bootstrap) bound() []byte { return []byte("sync_bootstrap " + strings.Join(b.entities, " ")) }
+func (b *bootstrap) bound() []byte {
+	bound := append([]byte("sync_bootstrap "), strings.Join(b.entities, " ")...)
+	for _, group := range b.groups {
+		bound = append(append(bound, ' '), group.String()...)
+	}
+	return strconv.AppendBool(append(bound, ' '), b.groups == nil)
+}

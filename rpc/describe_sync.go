@@ -6,6 +6,7 @@ import (
 	"rowcall/modules/filter"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/openrpc"
+	"rowcall/modules/store"
 )
 
 // The descriptions of the methods by which clients keep copies.
@@ -51,10 +52,14 @@ var exampleChange = object{
 func (v views) syncParams() schemas {
 	entities := openrpc.Nullable(openrpc.ArrayOf(openrpc.Enum(v.Entities()...)))
 	entities.Description = "Those to follow; all, if it is left out."
+	groups := openrpc.ArrayOf(typeSchemas[filter.UUID])
+	groups.MaxItems = new(store.MaxBulk)
+	groups.Description = "Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left out. Other rows are not concerned."
 	limit := *typeSchemas[filter.Int]
 	limit.Minimum, limit.Maximum, limit.Default = new(1.0), new(float64(maxSyncLimit)), defaultSyncLimit
 	return schemas{
 		"entities": entities,
+		"groups":   openrpc.Nullable(groups),
 		"limit":    openrpc.Nullable(&limit),
 		"epoch": openrpc.Nullable(&openrpc.Schema{
 			Type: openrpc.Types{"string"}, Description: "The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.",

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"rowcall/modules/apperr"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
@@ -93,9 +95,10 @@ func authenticate(ctx context.Context, p authenticateParams) (data[authenticated
 }
 
 type subscribeParams struct {
-	Since    *int64   `json:"since,omitzero"`
-	Epoch    *string  `json:"epoch,omitzero"`
-	Entities []string `json:"entities,omitzero"` // none: all
+	Since    *int64      `json:"since,omitzero"`
+	Epoch    *string     `json:"epoch,omitzero"`
+	Entities []string    `json:"entities,omitzero"` // none: all
+	Groups   []uuid.UUID `json:"groups,omitzero"`
 }
 
 type subscribed struct {
@@ -108,7 +111,10 @@ func subscribe(ctx context.Context, p subscribeParams) (data[subscribed], error)
 	if err != nil {
 		return data[subscribed]{}, err
 	}
-	of := changelog.Interest{Since: p.Since, Entities: p.Entities}
+	if err := atMost("params.groups", len(p.Groups)); err != nil {
+		return data[subscribed]{}, err
+	}
+	of := changelog.Interest{Since: p.Since, Entities: p.Entities, Groups: p.Groups}
 	if p.Epoch != nil {
 		of.Epoch = *p.Epoch
 	}

@@ -40,6 +40,7 @@ func Register(m *jsonrpc.Mux, api API) {
 	taskMethods(m, api)
 	userMethods(m, api)
 	apiKeyMethods(m, api)
+	vaultMethods(m, api)
 	syncMethods(m, api)
 	liveMethods(m)
 	replicaMethods(m, api)
@@ -56,4 +57,7 @@ var followed = newViews(
 	viewOf(model.Tasks),
 	viewOf(model.Users),
 	viewOf(model.APIKeys),
+	viewOf(model.VaultCollections),
+	viewOf(model.VaultMembers),
+	viewOf(model.VaultItems),
 )

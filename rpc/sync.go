@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/google/uuid"
+
 	"rowcall/modules/apperr"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
@@ -40,11 +42,12 @@ type (
 		Epoch    string `json:"epoch"`
 	}
 	deltaParams struct {
-		Since    int64    `json:"since"`
-		Limit    *int64   `json:"limit,omitzero"`
-		Entities []string `json:"entities,omitzero"`
-		Coalesce *bool    `json:"coalesce,omitzero"`
-		Epoch    string   `json:"epoch,omitzero"`
+		Since    int64       `json:"since"`
+		Limit    *int64      `json:"limit,omitzero"`
+		Entities []string    `json:"entities,omitzero"`
+		Groups   []uuid.UUID `json:"groups,omitzero"`
+		Coalesce *bool       `json:"coalesce,omitzero"`
+		Epoch    string      `json:"epoch,omitzero"`
 	}
 	deltaResult struct {
 		Data     texts  `json:"data"`
@@ -66,7 +69,7 @@ func (s syncing) head(ctx context.Context, p headParams) (headResult, error) {
 	if err != nil {
 		return headResult{}, err
 	}
-	if _, err := s.views.NewReader(tx); err != nil {
+	if _, err := s.views.NewReader(tx, nil); err != nil {
 		return headResult{}, err
 	}
 	h, err := s.log.Head(tx)
@@ -97,6 +100,9 @@ func (s syncing) delta(ctx context.Context, p deltaParams) (deltaResult, error) 
 	limit, err := syncLimit(ctx, p.Limit)
 	if err == nil {
 		err = changelog.CheckEntities(s.views, p.Entities, "params.entities")
+	}
+	if err == nil {
+		err = atMost("params.groups", len(p.Groups))
 	}
 	if err != nil {
 		return deltaResult{}, err
@@ -134,12 +140,12 @@ const maxDeltaPages = 10
 
 // gather reads entries into d, and returns the head of the log as it was then.
 func (s syncing) gather(tx *store.Tx, d *delta, p deltaParams) (head changelog.Head, err error) {
-	reader, err := s.views.NewReader(tx)
+	reader, err := s.views.NewReader(tx, p.Groups)
 	if err != nil {
 		return head, err
 	}
 	for range maxDeltaPages {
-		page, err := s.log.After(tx, d.position, min(max(d.limit, 100), 1000), p.Entities)
+		page, err := s.log.After(tx, d.position, min(max(d.limit, 100), 1000), s.views.withMembers(p.Entities))
 		if err == nil {
 			err = page.Head.Check(d.position, p.Epoch)
 		}
@@ -153,7 +159,8 @@ func (s syncing) gather(tx *store.Tx, d *delta, p deltaParams) (head changelog.H
 			if err != nil {
 				return head, err
 			}
-			if sight != changelog.Hidden && !d.add(e, sight) {
+			wanted := p.Entities == nil || slices.Contains(p.Entities, e.Entity)
+			if sight != changelog.Hidden && wanted && !d.add(e, sight) {
 				return head, nil
 			}
 			d.position = e.Position

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -26,6 +27,7 @@ type view struct {
 	entity string
 	goType reflect.Type
 	access store.Access
+	group  *store.Membership               // who sees which rows; nil if that is not up to groups
 	uuid   bool                            // whether its ids are
 	shown  [auth.Owner + 1]jsonrpc.Members // to each role
 
@@ -33,8 +35,9 @@ type view struct {
 	walk    walk
 }
 
-// walk reads up to limit rows that come after an id, "" for none, and calls do with each, as long as that returns true.
-type walk func(tx *store.Tx, after string, limit int, do func(id string, row reflect.Value) bool) error
+// walk reads up to limit rows that come after an id, "" for none, and calls do with each, as long as that returns true. Of an entity whose
+// rows belong to groups it reads those of the groups only, if that is not nil.
+type walk func(tx *store.Tx, after string, groups []uuid.UUID, limit int, do func(id string, row reflect.Value) bool) error
 
 func newViews(all ...*view) views {
 	v := views{}
@@ -47,7 +50,7 @@ func newViews(all ...*view) views {
 // viewOf returns the view of a repository's rows.
 func viewOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) *view {
 	v := &view{
-		entity: repo.Entity(), goType: reflect.TypeFor[E](), access: repo.Access(),
+		entity: repo.Entity(), goType: reflect.TypeFor[E](), access: repo.Access(), group: repo.Membership(),
 		uuid: reflect.TypeFor[K]() == reflect.TypeFor[uuid.UUID](), walk: walkOf(repo),
 	}
 	version, _ := v.goType.FieldByName("Version") // of store.Base
@@ -60,7 +63,7 @@ func viewOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) *view {
 
 func walkOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) walk {
 	id, _ := reflect.TypeFor[E]().FieldByName("ID")
-	return func(tx *store.Tx, after string, limit int, do func(string, reflect.Value) bool) error {
+	return func(tx *store.Tx, after string, groups []uuid.UUID, limit int, do func(string, reflect.Value) bool) error {
 		var from *K
 		if after != "" {
 			from = new(K)
@@ -68,7 +71,7 @@ func walkOf[E store.Entity[K], K store.Key](repo *store.Repo[E, K]) walk {
 				return err
 			}
 		}
-		return repo.Walk(tx, from, limit, func(e *E) bool {
+		return repo.Walk(tx, from, groups, limit, func(e *E) bool {
 			row := reflect.ValueOf(e).Elem()
 			return do(fmt.Sprint(row.FieldByIndex(id.Index).Interface()), row)
 		})
@@ -95,34 +98,57 @@ func (v views) Entities() []string {
 	return names
 }
 
+// withMembers returns the entities with those of the memberships that a reader of them must meet.
+func (v views) withMembers(entities []string) []string {
+	all := slices.Clone(entities)
+	for _, name := range entities {
+		if g := v[name].group; g != nil && !slices.Contains(all, g.Entity) {
+			all = append(all, g.Entity)
+		}
+	}
+	return all
+}
+
 // NewReader implements changelog.Views.
-func (v views) NewReader(tx *store.Tx) (changelog.Reader, error) {
+func (v views) NewReader(tx *store.Tx, groups []uuid.UUID) (changelog.Reader, error) {
 	if err := tx.Actor.Can(auth.Member, auth.ScopeRead); err != nil {
 		return nil, err
 	}
-	return reader{v, tx.Actor}, nil
+	r := &reader{views: v, tx: tx, actor: tx.Actor}
+	if groups != nil {
+		r.only = map[string]bool{}
+	}
+	for _, group := range groups {
+		r.only[group.String()] = true
+	}
+	return r, nil
 }
 
 // reader sees what the repositories would give its actor.
 type reader struct {
-	views views
-	actor *auth.Actor
+	views  views
+	tx     *store.Tx
+	actor  *auth.Actor
+	only   map[string]bool            // the groups that are to be seen; nil: all
+	groups map[string]map[string]bool // that the actor is in, by the entity of their memberships, from the first entry on that depends on it
 }
 
 // Sees implements changelog.Reader.
-func (r reader) Sees(e *changelog.Entry) (changelog.Sight, error) {
+func (r *reader) Sees(e *changelog.Entry) (changelog.Sight, error) {
 	v := r.views[e.Entity]
 	switch {
 	case v == nil || !v.readable(r.actor.Role):
 		return changelog.Hidden, nil
+	case v.group != nil:
+		return r.seesInGroup(e, v)
 	case v.access.Own == "" || r.actor.Role >= auth.Admin:
 		return changelog.Whole, nil
 	}
-	before, err := owns(r.actor.User, e.Before, v.access.Own)
+	before, err := r.owns(e.Before, v.access.Own)
 	if err != nil {
 		return changelog.Hidden, err
 	}
-	after, err := owns(r.actor.User, e.Data, v.access.Own)
+	after, err := r.owns(e.Data, v.access.Own)
 	switch {
 	case err != nil:
 		return changelog.Hidden, err
@@ -139,30 +165,80 @@ func (v *view) readable(role auth.Role) bool {
 	return v.access.Read != auth.Nobody && role >= v.access.Read
 }
 
-// owns tells whether the user's id is in the member of a row, an object or nil.
-func owns(user int64, row jsontext.Value, member string) (bool, error) {
+// seesInGroup is Sees for an entity whose rows are their groups' members'. A membership that ends or begins stands for all rows of
+// its group, which are not in the log again.
+func (r *reader) seesInGroup(e *changelog.Entry, v *view) (changelog.Sight, error) {
+	groups := r.groups[v.group.Entity]
+	if groups == nil {
+		var err error
+		if groups, err = v.group.Groups(r.tx, e.Position); err != nil {
+			return changelog.Hidden, err
+		}
+		if r.groups == nil {
+			r.groups = map[string]map[string]bool{}
+		}
+		r.groups[v.group.Entity] = groups
+	}
+	begins := v.group.Field == "id" && e.Op == changelog.Create && e.Actor == r.actor.User
+	if len(groups) == 0 && !begins && v.entity != v.group.Entity {
+		return changelog.Hidden, nil // without a look into a row that may be large
+	}
+	row := e.Data
+	if row == nil {
+		row = e.Before
+	}
+	value, err := fieldOf(row, v.group.Field)
+	if err != nil {
+		return changelog.Hidden, err
+	}
+	group := strings.Trim(string(value), `"`)
+	if v.entity == v.group.Entity {
+		mine, err := r.owns(row, v.group.User)
+		switch {
+		case err != nil:
+			return changelog.Hidden, err
+		case mine:
+			groups[group] = true
+			if e.Op == changelog.Delete {
+				defer delete(groups, group) // it is the last that is seen
+			}
+		}
+	}
+	inside := groups[group] || begins // whoever begins a group becomes a member of it after that
+	if inside && (r.only == nil || r.only[group]) {
+		return changelog.Whole, nil
+	}
+	return changelog.Hidden, nil
+}
+
+// owns tells whether the actor's id is in the field of a row, an object or nil.
+func (r *reader) owns(row jsontext.Value, field string) (bool, error) {
 	if row == nil {
 		return false, nil
 	}
-	d := jsontext.NewDecoder(bytes.NewReader(row))
+	value, err := fieldOf(row, field)
+	return string(value) == strconv.FormatInt(r.actor.User, 10), err
+}
+
+// fieldOf returns the value of a row's field.
+func fieldOf(row jsontext.Value, field string) (jsontext.Value, error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(row))
 	if _, err := d.ReadToken(); err != nil {
-		return false, err
+		return nil, err
 	}
 	for d.PeekKind() == jsontext.KindString {
 		name, err := d.ReadToken()
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if name.String() != member {
-			if err := d.SkipValue(); err != nil {
-				return false, err
-			}
-			continue
+		if name.String() == field {
+			return d.ReadValue()
 		}
-		value, err := d.ReadValue()
-		return err == nil && string(value) == strconv.FormatInt(user, 10), err
+		if err := d.SkipValue(); err != nil {
+			return nil, err
+		}
 	}
-	return false, errors.New("a row in the log has no " + member)
+	return nil, errors.New("a row in the log has no " + field)
 }
 
 // Append implements changelog.Views.

@@ -41,7 +41,7 @@ func TestSees(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := rpc.Views().NewReader(tx)
+			r, err := rpc.Views().NewReader(tx, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

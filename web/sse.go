@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
+	"rowcall/modules/store"
 )
 
 const eventStream = "text/event-stream"
@@ -276,10 +278,20 @@ func interestOf(r *http.Request) (of changelog.Interest, err error) {
 	if query.Has("entities") {
 		of.Entities = strings.Split(query.Get("entities"), ",")
 	}
+	if query.Has("groups") {
+		groups := strings.Split(query.Get("groups"), ",")
+		of.Groups = make([]uuid.UUID, len(groups))
+		for i, group := range groups {
+			if of.Groups[i], err = uuid.Parse(group); err != nil || len(group) != 36 || i == store.MaxBulk {
+				issues = append(issues, apperr.Issue{Path: "groups", Reason: "must be UUIDs, at most 1000"})
+				break
+			}
+		}
+	}
 	if len(issues) > 0 {
 		return of, apperr.Invalid(issues...)
 	}
 	return of, nil
 }
 
-var streamParams = []string{"entities", "epoch", "since"}
+var streamParams = []string{"entities", "epoch", "groups", "since"}

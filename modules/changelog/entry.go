@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
@@ -47,8 +48,9 @@ type Views interface {
 	// Entities returns the names of the entities, in order.
 	Entities() []string
 
-	// NewReader returns what the Tx's actor sees from now on; FORBIDDEN for one who may read nothing.
-	NewReader(tx *store.Tx) (Reader, error)
+	// NewReader returns what the Tx's actor sees from now on; FORBIDDEN for one who may read nothing. Of entities whose rows belong to groups it
+	// sees those of the groups only, if that is not nil. The Reader uses the Tx when it comes to the first entry of such an entity.
+	NewReader(tx *store.Tx, groups []uuid.UUID) (Reader, error)
 
 	// Append appends the members of an entry as actors of the role see it, but for position and prev:
 	// `"at":…,"actor":…,"method":…,"entity":…,"id":…,"op":…,"version":…,"data":…`. They are the same for all readers of

@@ -22,9 +22,9 @@ import (
 // plain shows every entry of two entities to everybody, and counts how often it does.
 type plain struct{ appended atomic.Int64 }
 
-func (*plain) Entities() []string                              { return []string{"even", "odd"} }
-func (p *plain) NewReader(*store.Tx) (changelog.Reader, error) { return p, nil }
-func (*plain) Sees(*changelog.Entry) (changelog.Sight, error)  { return changelog.Whole, nil }
+func (*plain) Entities() []string                                           { return []string{"even", "odd"} }
+func (p *plain) NewReader(*store.Tx, []uuid.UUID) (changelog.Reader, error) { return p, nil }
+func (*plain) Sees(*changelog.Entry) (changelog.Sight, error)               { return changelog.Whole, nil }
 func (p *plain) Append(b []byte, e *changelog.Entry, _ auth.Role, _ changelog.Sight) ([]byte, error) {
 	p.appended.Add(1)
 	return append(strconv.AppendInt(append(b, `"id":`...), e.Position, 10), `,"entity":`+strconv.Quote(e.Entity)...), nil

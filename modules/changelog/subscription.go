@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"rowcall/modules/apperr"
@@ -49,6 +50,9 @@ type Interest struct {
 	Since    *int64   // the position after which it begins; nil for the head
 	Epoch    string   // that Since is of; "" for any
 	Entities []string // nil for all
+
+	// Groups, if not nil, leaves out the rows that belong to other groups; see Views.NewReader.
+	Groups []uuid.UUID
 }
 
 // maxBehind is how many entries a subscriber may be behind once it has been at the head: the log is its queue.
@@ -108,7 +112,7 @@ func (h *Hub) Subscribe(ctx context.Context, of Interest, to Subscriber) (*Subsc
 			return nil, Head{}, apperr.Invalid(apperr.Issue{Path: apperr.Index("entities", i), Reason: "is not an entity", Allowed: known})
 		}
 	}
-	reader, err := h.Views.NewReader(tx)
+	reader, err := h.Views.NewReader(tx, of.Groups)
 	if err != nil {
 		return nil, Head{}, err
 	}

@@ -90,8 +90,8 @@ type node struct {
 	args    int // how many arguments it has by itself
 }
 
-// self is, among arguments, the user's id of whoever is held to rows of their own. It is left out for others.
-type self struct{}
+// self is, among arguments, the user's id of whoever is held to some rows of the entity. It is left out for others.
+type self struct{ of *Entity }
 
 // Shape appends to dst what the text of Where depends on, besides its parameter. Two filters of one Schema with the same shape
 // have the same text. It is short, not printable, and no shape is the beginning of another, so that it may be one part of a
@@ -132,10 +132,11 @@ func (f *Filter) Args(dst []any, own bool, user int64) []any {
 }
 
 func appendArg(dst []any, arg any, own bool, user int64) []any {
+	s, ok := arg.(self)
 	switch {
-	case arg != self{}:
+	case !ok:
 		return append(dst, arg)
-	case own:
+	case s.of.Held(own):
 		return append(dst, user)
 	}
 	return dst
@@ -185,7 +186,7 @@ func (w writer) exists(i int, s *Schema, depth int) (e exp.Expression, next int)
 	r := &s.refs[n.of]
 	e, next = w.expression(i+1, r.To, depth+1)
 	sql, args := "EXISTS (SELECT FROM "+r.from(depth, w.own)+" AND ?)", []any{e}
-	if w.own && r.To.entity.Own != "" {
+	if r.To.entity.Held(w.own) {
 		args = []any{0, e}
 	}
 	if n.negated {
@@ -195,13 +196,13 @@ func (w writer) exists(i int, s *Schema, depth int) (e exp.Expression, next int)
 }
 
 // from is the FROM and WHERE that lead through the reference, from the row at the depth to the one below. It has a placeholder for
-// the user if own is true and the entity that it leads to has such a rule.
+// the user if users are held to some rows of the entity that it leads to.
 func (r *Ref) from(depth int, own bool) string {
 	here, there := alias(depth), alias(depth+1)
 	sql := `"` + r.To.entity.Table + `" AS ` + there + ` WHERE ` + there + `."tenant_id" = ` + here + `."tenant_id" AND ` +
 		there + `."` + r.Other + `" = ` + here + `."` + r.Column + `"`
-	if own && r.To.entity.Own != "" {
-		sql += ` AND ` + there + `."` + r.To.entity.Own + `" = ?`
+	if r.To.entity.Held(own) {
+		sql += ` AND ` + r.To.entity.Reached(there)
 	}
 	return sql
 }

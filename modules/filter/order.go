@@ -259,11 +259,9 @@ func (k *Key) Args(dst []any, own bool, user int64) []any {
 	if k.table != "" {
 		return append(dst, k.words)
 	}
-	if own {
-		for _, r := range slices.Backward(k.path) { // as the text nests them
-			if r.To.entity.Own != "" {
-				dst = append(dst, user)
-			}
+	for _, r := range slices.Backward(k.path) { // as the text nests them
+		if r.To.entity.Held(own) {
+			dst = append(dst, user)
 		}
 	}
 	return dst

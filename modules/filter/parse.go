@@ -326,9 +326,9 @@ func (p *parser) step(s *Schema, n node) error {
 	if err := p.charge(); err != nil {
 		return err
 	}
-	if s.refs[n.of].To.entity.Own != "" {
+	if to := s.refs[n.of].To; to.entity.Held(true) {
 		n.args = 1
-		p.args = append(p.args, self{})
+		p.args = append(p.args, self{&to.entity})
 		p.marked = true
 	}
 	p.nodes = append(p.nodes, n)

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -41,13 +42,15 @@ var types = [...]struct {
 
 // Entity declares what clients may filter, sort and embed by.
 type Entity struct {
-	Name   string    // as in messages
-	Table  string    // or view; it has the column tenant_id, and that of the key
-	Read   auth.Role // who may read its rows; [auth.Nobody]: nobody
-	Own    string    // the column of a user's id, for those who reach only rows with theirs; "": everybody reaches all
-	Key    string    // the field that tells rows apart; "" for id
-	Search string    // the tsvector column that $search asks; "": there is no $search
-	Fields []Field
+	Name  string    // as in messages
+	Table string    // or view; it has the column tenant_id, and that of the key
+	Read  auth.Role // who may read its rows; [auth.Nobody]: nobody
+	Own   string    // the column of a user's id, for those who reach only rows with theirs; "": everybody reaches all
+	// Members, if not zero, is who reaches which of the rows. It goes without Own.
+	Members Members
+	Key     string // the field that tells rows apart; "" for id
+	Search  string // the tsvector column that $search asks; "": there is no $search
+	Fields  []Field
 }
 
 // Field is a field that clients may filter and sort by.
@@ -89,8 +92,17 @@ var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 // NewSchema returns the schema of an entity without references. It panics on a mistake in the declaration: a name or a column
 // that is given twice or is not an identifier, an unknown type, no key.
 func NewSchema(e Entity) *Schema {
-	if !identifier.MatchString(e.Table) || !identifierOrNone(e.Own) || !identifierOrNone(e.Search) {
-		panic(fmt.Sprintf("filter: entity %q, table %q: not an identifier", e.Name, e.Table))
+	for _, name := range []string{e.Table, cmp.Or(e.Own, "id"), cmp.Or(e.Search, "id")} {
+		if !identifier.MatchString(name) {
+			panic(fmt.Sprintf("filter: entity %q, %q: not an identifier", e.Name, name))
+		}
+	}
+	if m := e.Members; m != (Members{}) {
+		for _, name := range []string{m.Column, m.Table, m.Group, m.User} {
+			if !identifier.MatchString(name) || e.Own != "" {
+				panic(fmt.Sprintf("filter: entity %q, %+v: not four identifiers, or not the only rule", e.Name, m))
+			}
+		}
 	}
 	for _, f := range e.Fields {
 		if !identifier.MatchString(f.Name) || !identifier.MatchString(f.Column) {
@@ -136,8 +148,6 @@ func (e *Entity) key() string {
 	}
 	return e.Key
 }
-
-func identifierOrNone(s string) bool { return s == "" || identifier.MatchString(s) }
 
 // Link adds the entity's references. They are a step of their own because entities refer to each other in circles; it must
 // be done before the schema is used. It panics on a mistake as NewSchema does.

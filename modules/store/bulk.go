@@ -66,13 +66,16 @@ func (r *Repo[E, K]) matching(
 		return nil, err
 	}
 	own := p.ownOnly(tx)
-	args = append(f.Args(p.whereArgs(args, tx, own), own, tx.Actor.User), MaxBulk+1)
+	args = f.Args(p.whereArgs(args, tx, own), own, tx.Actor.User)
+	args = append(p.mayWriteArgs(args, tx, op), MaxBulk+1)
 	var rows []E
 	err = tx.atomically(nil, func(tx *Tx) (err error) {
 		rows, err = changeAll(tx, p, op, f.Shape(shape), args, func() write {
-			return build(own, p.rows(own, f.Where(own)).Order(goqu.T(filter.Root).Col("id").Asc()).Limit(1))
+			return build(own, p.rows(own, f.Where(own), p.mayWrite(op, filter.Root)).Order(goqu.T(filter.Root).Col("id").Asc()).Limit(1))
 		}, func(a, b E) int { return compareKeys(a.key(), b.key()) })
 		switch {
+		case err != nil && op == updating:
+			return apperr.Under("data", tx.explain(p, op, err))
 		case err != nil:
 			return tx.explain(p, op, err)
 		case len(rows) > MaxBulk:
@@ -139,10 +142,10 @@ func (r *Repo[E, K]) Upsert(tx *Tx, set Set, on []string) (E, error) {
 	own := p.ownOnly(tx)
 	shape := appendColumns(appendColumns([]byte("U "), u.key), append(slices.Clone(u.changed), u.fixed...))
 	args := p.insertArgs(tx, row)
-	if own && p.own != nil {
+	if p.held(own) {
 		args = append(args, tx.Actor.User)
 	}
-	args = append(args, tx.tenant)
+	args = p.whereArgs(p.mayWriteArgs(args, tx, updating), tx, false)
 	for _, c := range u.key {
 		args = append(args, c.arg(c.value(row)))
 	}
@@ -216,15 +219,12 @@ func (p *plan) upsertOne(u upsertion, own bool) write {
 		record[c.db] = excluded(c.db)
 	}
 	update := goqu.DoUpdate(strings.Join(target, ", "), record)
-	var where []exp.Expression
-	if own && p.own != nil {
-		where = append(where, goqu.L(`"`+p.table+`"."`+p.own.db+`" = ?`, stand))
-	}
+	where := []exp.Expression{p.reached(own, p.table), p.mayWrite(updating, p.table)}
 	for _, c := range u.fixed {
 		where = append(where, goqu.L(`"`+p.table+`"."`+c.db+`" IS NOT DISTINCT FROM "excluded"."`+c.db+`"`))
 	}
-	if len(where) > 0 {
-		update = update.Where(where...)
+	if all := goqu.And(where...); !all.IsEmpty() {
+		update = update.Where(all)
 	}
 	cols, vals := p.insertion()
 	insert := postgres.Insert(p.table).Prepared(true).Cols(cols...).Vals(vals).OnConflict(update).Returning(p.row()...)

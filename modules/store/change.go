@@ -78,7 +78,7 @@ func change[E any](tx *Tx, p *plan, op operation, shape []byte, args []any, buil
 		rows, err = inTransaction(tx)
 		return err
 	}}
-	if op == creating && string(shape) == oneNew {
+	if op == creating && string(shape) == oneNew && p.writers() == nil { // who may write is asked row by row
 		c.added = func(row reflect.Value) { rows = []E{row.Interface().(E)} }
 	}
 	err := tx.db.groups.change(c, func() (err error) {

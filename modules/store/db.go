@@ -49,6 +49,9 @@ type Config struct {
 	// the login's own settings say. Unlike a context that ends, it costs no connection.
 	StatementTimeout time.Duration
 
+	// Session are parameters that each session is set to, as those that triggers read.
+	Session map[string]string
+
 	// Observe, if not nil, is told of each statement when it is over, before its caller goes on. ctx is the caller's, and may
 	// have ended. Any number of goroutines call it at once.
 	Observe func(ctx context.Context, s Statement)
@@ -272,6 +275,9 @@ func (db *DB) InTx(ctx context.Context, do func(*Tx) error) error {
 	}
 	return tx.atomically(nil, do)
 }
+
+// InTx runs do in one transaction, as [DB.InTx] does, for the Tx's actor: in tx itself if it is one already.
+func (tx *Tx) InTx(do func(*Tx) error) error { return tx.atomically(nil, do) }
 
 // atomically runs do in a transaction: in tx itself if it is one already, which then fails if do does.
 func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {

@@ -68,6 +68,9 @@ func (p *plan) decode(op operation, data jsontext.Value) (Set, error) {
 			broken = append(broken, apperr.Issue{Path: name, Reason: "may not be null"})
 		default:
 			v, err := c.parse(value)
+			if id, ok := v.(uuid.UUID); ok && c.db == "id" && id.Version() != 7 {
+				err = errors.New("must be a UUIDv7") // others would scatter rows over the index
+			}
 			if err != nil {
 				invalid = append(invalid, apperr.Issue{Path: name, Reason: err.Error()})
 				continue
@@ -241,6 +244,8 @@ func message(broken validator.FieldError, unit string) string {
 		return "must be a URL"
 	case "object":
 		return "must be an object"
+	case "base64":
+		return "must be base64, with padding"
 	}
 	return strings.TrimSuffix("breaks the rule "+broken.Tag()+"="+broken.Param(), "=")
 }

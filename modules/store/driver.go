@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strconv"
 	"sync/atomic"
@@ -53,6 +54,7 @@ func newConnector(login, url string, opts Config) (*connector, error) {
 	if cfg.Runtime == nil {
 		cfg.Runtime = map[string]string{}
 	}
+	maps.Copy(cfg.Runtime, opts.Session)
 	cfg.Runtime["timezone"] = "UTC"
 	if opts.StatementTimeout > 0 {
 		cfg.Runtime["statement_timeout"] = strconv.FormatInt(opts.StatementTimeout.Milliseconds(), 10)

@@ -151,6 +151,7 @@ func newPlan(entity string, goType reflect.Type, query queryRows, access Access,
 	} else if access.Write != auth.Nobody {
 		panic(fmt.Sprintf("store: entity %s: nobody can write a log", entity))
 	}
+	p.key.onCreate = p.keyed()
 	if access.Own != "" {
 		if p.own = p.byName[access.Own]; p.own == nil {
 			panic(fmt.Sprintf("store: entity %s: there is no field %s, which its access rule names", entity, access.Own))
@@ -159,6 +160,7 @@ func newPlan(entity string, goType reflect.Type, query queryRows, access Access,
 			panic(fmt.Sprintf("store: entity %s: the field %s is no user's id, an int64", entity, access.Own))
 		}
 	}
+	p.checkMembers()
 	for _, key := range p.unique {
 		for _, name := range key {
 			if c := p.byName[name]; c == nil || !c.onCreate {
@@ -183,7 +185,9 @@ func numbered(goType reflect.Type) bool {
 }
 
 func (p *plan) newSchema(search string) *filter.Schema {
-	e := filter.Entity{Name: p.entity, Table: p.table, Key: p.key.name, Read: p.access.Read, Search: search}
+	e := filter.Entity{
+		Name: p.entity, Table: p.table, Key: p.key.name, Read: p.access.Read, Members: p.access.Members, Search: search,
+	}
 	if p.own != nil {
 		e.Own = p.own.db
 	}

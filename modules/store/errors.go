@@ -62,7 +62,13 @@ func (tx *Tx) explain(p *plan, op operation, err error) error {
 				With("entity", c.entity).With("field", strings.Join(c.fields, ","))
 		}
 	case "23502": // not_null_violation
+		if c := p.byDB[pe.Column]; op == creating && c != nil && p.guards(c) {
+			return apperr.Wrap(apperr.BadReference, "What "+c.name+" refers to does not exist", pe).
+				With("entity", p.entity).With("field", c.name)
+		}
 		return broken(pe, "may not be null", p.fieldNames([]string{pe.Column})...)
+	case "RC422": // a rule that a trigger keeps, whose message is for the client
+		return broken(pe, pe.Message, p.fieldNames([]string{pe.Column})...)
 	case "22001": // string_data_right_truncation
 		return broken(pe, "holds a value that is too long")
 	}

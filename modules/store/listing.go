@@ -143,7 +143,7 @@ func (p *plan) cached(own bool, shape []byte, build func() string) string {
 // whereArgs appends the arguments of the condition that every statement has.
 func (p *plan) whereArgs(dst []any, tx *Tx, own bool) []any {
 	dst = append(dst, tx.tenant)
-	if own && p.own != nil {
+	if p.held(own) {
 		dst = append(dst, tx.Actor.User)
 	}
 	return dst

@@ -38,6 +38,12 @@ type Access struct {
 	Read  auth.Role // and above may get, list and count
 	Write auth.Role // and above may create, update and delete
 	Own   string    // if not "": a field with a user's id; below auth.Admin, a user reaches only the rows with their own
+
+	// Members, if not zero, is who of them reaches which rows, whatever their role: the members of the row's group. Writers, if not zero,
+	// is who of those may write them, as the group's owner; other members are FORBIDDEN to. Where the rows are the
+	// memberships themselves, everybody may delete their own. A new row of a group that the actor may not write to is a BAD_REFERENCE,
+	// as if there were no such group; a row that is its own group (its Column is the id) can be created by everybody.
+	Members, Writers filter.Members
 }
 
 // Preparer is an entity with rules of its own for new rows. PrepareCreate runs on a new row before its fields are
@@ -214,10 +220,10 @@ func (r *Repo[E, K]) Update(tx *Tx, id K, set Set, version Version) (E, error) {
 	}
 	args = append(args, r.rowArgs(tx, id)...)
 	shape, args = version.add(shape, args)
-	e, err := r.changeOne(tx, updating, id, shape, args, func(own bool) write {
+	e, err := r.changeOne(tx, updating, id, shape, r.plan.mayWriteArgs(args, tx, updating), func(own bool) write {
 		return r.plan.update(assigned, own, version.given())
 	})
-	return e, r.conflict(tx, id, version, err)
+	return e, r.missed(tx, id, version, err)
 }
 
 // Delete removes a row, in one statement, and returns it as it was. A version is as in Update.
@@ -227,10 +233,10 @@ func (r *Repo[E, K]) Delete(tx *Tx, id K, version Version) (E, error) {
 		return none, err
 	}
 	shape, args := version.add([]byte{'d'}, r.rowArgs(tx, id))
-	e, err := r.changeOne(tx, deleting, id, shape, args, func(own bool) write {
+	e, err := r.changeOne(tx, deleting, id, shape, r.plan.mayWriteArgs(args, tx, deleting), func(own bool) write {
 		return r.plan.delete(own, version.given())
 	})
-	return e, r.conflict(tx, id, version, err)
+	return e, r.missed(tx, id, version, err)
 }
 
 // DeleteAll removes up to MaxBulk rows and returns them as they were, in the order of ids: all of them, or none and
@@ -248,7 +254,8 @@ func (r *Repo[E, K]) DeleteAll(tx *Tx, ids []K) ([]E, error) {
 	}
 	var deleted []E
 	err := tx.atomically(nil, func(tx *Tx) (err error) {
-		deleted, err = changeAll(tx, r.plan, deleting, []byte("D"), r.whereArgs(tx, ids), func() write {
+		args := r.plan.mayWriteArgs(r.whereArgs(tx, ids), tx, deleting)
+		deleted, err = changeAll(tx, r.plan, deleting, []byte("D"), args, func() write {
 			return r.plan.deleteAll(r.plan.ownOnly(tx))
 		}, func(a, b E) int { return cmp.Compare(rank[a.key()], rank[b.key()]) })
 		if err != nil {

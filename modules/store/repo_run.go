@@ -2,10 +2,12 @@ package store
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/filter"
 )
 
 // text returns the SQL for a shape of a statement.
@@ -53,14 +55,19 @@ func (r *Repo[E, K]) single(tx *Tx, op operation, id K, rows []E, err error) (E,
 	return rows[0], nil
 }
 
-// conflict finds out whether a row was not found because it has another version.
-func (r *Repo[E, K]) conflict(tx *Tx, id K, version Version, err error) error {
-	if err == nil || !version.given() || apperr.From(err).Kind != apperr.NotFound {
+// missed finds out whether a row was not found because it has another version, or because the actor may only read it.
+func (r *Repo[E, K]) missed(tx *Tx, id K, version Version, err error) error {
+	held := r.plan.access.Writers != (filter.Members{})
+	if err == nil || !version.given() && !held || apperr.From(err).Kind != apperr.NotFound {
 		return err
 	}
 	current, err := r.get(tx, id)
 	if err != nil {
 		return err
+	}
+	v := reflect.ValueOf(&current).Elem().FieldByIndex(r.plan.byDB["version"].index)
+	if held && (!version.given() || v.Int() == *version.is) {
+		return apperr.New(apperr.Forbidden, "You can see this "+r.plan.entity+", but not change it")
 	}
 	return apperr.New(apperr.Conflict, "The "+r.plan.entity+" has changed since that version").With("current", current)
 }
@@ -91,7 +98,11 @@ func (r *Repo[E, K]) create(tx *Tx, rows []E) ([]E, error) {
 		if doc, err = r.plan.document(reflect.ValueOf(rows)); err != nil {
 			return nil, err
 		}
-		args := []any{tx.tenant, tx.Actor.User, tx.now, tx.Actor.User, tx.now, doc}
+		args := []any{tx.tenant, tx.Actor.User, tx.now, tx.Actor.User, tx.now}
+		if slices.ContainsFunc(r.plan.insert, r.plan.guards) {
+			args = append(args, tx.tenant, tx.Actor.User)
+		}
+		args = append(args, doc)
 		created, err = change[E](tx, r.plan, creating, []byte("I"), args, r.plan.insertAll)
 	}
 	if err != nil {

@@ -50,10 +50,7 @@ func (p *plan) eq(column string) exp.Expression { return p.col(column).Eq(goqu.L
 
 // where is the condition that every statement has: the tenant, and the rows that the actor is held to.
 func (p *plan) where(own bool, more ...exp.Expression) exp.ExpressionList {
-	all := []exp.Expression{p.eq("tenant_id")}
-	if own && p.own != nil {
-		all = append(all, p.eq(p.own.db))
-	}
+	all := []exp.Expression{p.eq("tenant_id"), p.reached(own, p.table)}
 	return goqu.And(append(all, more...)...)
 }
 
@@ -77,11 +74,8 @@ func (p *plan) rowOf(alias string) []any {
 
 // rootWhere is where for rows under the name that filters give them.
 func (p *plan) rootWhere(own bool, more ...exp.Expression) exp.ExpressionList {
-	const tenant, is = `"` + filter.Root + `"."tenant_id" = ?`, `"` + filter.Root + `".`
-	all := []exp.Expression{goqu.L(tenant, stand)}
-	if own && p.own != nil {
-		all = append(all, goqu.L(is+`"`+p.own.db+`" = ?`, stand))
-	}
+	const tenant = `"` + filter.Root + `"."tenant_id" = ?`
+	all := []exp.Expression{goqu.L(tenant, stand), p.reached(own, filter.Root)}
 	return goqu.And(append(all, more...)...)
 }
 
@@ -121,7 +115,7 @@ func (p *plan) assignments(tx *Tx, set Set) ([]assignment, error) {
 
 // update changes the row with an id.
 func (p *plan) update(assigned []assignment, own, version bool) write {
-	return p.updateOf(postgres.From(p.table).Prepared(true).Where(p.rowWhere(own, version)), p.table, assigned)
+	return p.updateOf(postgres.From(p.table).Prepared(true).Where(p.rowWhere(updating, own, version)), p.table, assigned)
 }
 
 // updateOf changes the rows that old chooses, where the table is called alias.
@@ -133,22 +127,23 @@ func (p *plan) updateOf(old *goqu.SelectDataset, alias string, assigned []assign
 }
 
 func (p *plan) delete(own, version bool) write {
-	return newWrite(deleting, postgres.Delete(p.table).Prepared(true).Where(p.rowWhere(own, version)).Returning(p.row()...), nil)
+	return newWrite(deleting, postgres.Delete(p.table).Prepared(true).Where(p.rowWhere(deleting, own, version)).Returning(p.row()...), nil)
 }
 
-func (p *plan) rowWhere(own, version bool) exp.ExpressionList {
+func (p *plan) rowWhere(op operation, own, version bool) exp.ExpressionList {
 	if version {
-		return p.where(own, p.eq("id"), p.eq("version"))
+		return p.where(own, p.eq("id"), p.eq("version"), p.mayWrite(op, p.table))
 	}
-	return p.where(own, p.eq("id"))
+	return p.where(own, p.eq("id"), p.mayWrite(op, p.table))
 }
 
 func (p *plan) deleteAll(own bool) write {
-	return newWrite(deleting, postgres.Delete(p.table).Prepared(true).Where(p.where(own, p.anyID())).Returning(p.row()...), nil)
+	chosen := p.where(own, p.anyID(), p.mayWrite(deleting, p.table))
+	return newWrite(deleting, postgres.Delete(p.table).Prepared(true).Where(chosen).Returning(p.row()...), nil)
 }
 
 // keyed tells whether rows come with their ids, rather than getting them from the database.
-func (p *plan) keyed() bool { return p.byDB["id"].kind.goType == reflect.TypeFor[uuid.UUID]() }
+func (p *plan) keyed() bool { return p.key.kind.goType == reflect.TypeFor[uuid.UUID]() }
 
 // oneNew is the shape of insertOne.
 const oneNew = "i"
@@ -169,7 +164,7 @@ func (p *plan) insertion() (cols, vals []any) {
 	cols = slices.Clone(serverColumns)
 	vals = []any{stand, stand, stand, stand, stand, goqu.L("1")}
 	for _, c := range p.given() {
-		cols, vals = append(cols, c.db), append(vals, stand)
+		cols, vals = append(cols, c.db), append(vals, p.guarded(c, stand))
 	}
 	return cols, vals
 }
@@ -184,7 +179,11 @@ func (p *plan) insertArgs(tx *Tx, entity reflect.Value) []any {
 	args := make([]any, 0, 5+len(given))
 	args = append(args, tx.tenant, tx.Actor.User, tx.now, tx.Actor.User, tx.now)
 	for _, c := range given {
-		args = append(args, c.arg(c.value(entity)))
+		if arg := c.arg(c.value(entity)); p.guards(c) {
+			args = append(args, tx.tenant, arg, tx.Actor.User)
+		} else {
+			args = append(args, arg)
+		}
 	}
 	return args
 }
@@ -211,7 +210,7 @@ func (p *plan) insertAll() write {
 		goqu.L("?::bigint", stand), goqu.L("?::timestamptz", stand), goqu.L("1")}
 	var types []string
 	for _, c := range p.given() {
-		cols, vals = append(cols, c.db), append(vals, goqu.C(c.db))
+		cols, vals = append(cols, c.db), append(vals, p.guarded(c, goqu.T("r").Col(c.db)))
 		types = append(types, `"`+c.db+`" `+c.kind.sqlType)
 	}
 	rows := goqu.L("json_to_recordset(?::json) AS r("+strings.Join(types, ", ")+")", stand)

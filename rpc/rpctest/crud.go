@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"rowcall/modules/apperr"
 	"rowcall/modules/store"
 )
@@ -119,7 +121,11 @@ func bulk(t *testing.T, e Entity, c, _ *Client) {
 	c.FailsAt(apperr.InvalidParams, "params.data[1].nonsense", "create_"+e.Plural, Row{"data": []Row{e.New(200), {"nonsense": 1}}})
 	c.Fails(apperr.InvalidParams, "create_"+e.Plural, Row{"data": make([]Row, store.MaxBulk+1)})
 	ids := []any{made[3]["id"], made[1]["id"]}
-	c.Fails(apperr.NotFound, "delete_"+e.Plural, Row{"ids": append(ids, 1<<50)})
+	missing := any(1 << 50)
+	if _, keyed := ids[0].(string); keyed {
+		missing = uuid.Must(uuid.NewV7())
+	}
+	c.Fails(apperr.NotFound, "delete_"+e.Plural, Row{"ids": append(ids, missing)})
 	c.FailsAt(apperr.InvalidParams, "params.ids[2]", "delete_"+e.Plural, Row{"ids": append(ids, ids[0])})
 	if after := Call[Row](c, "count_"+e.Plural, nil); !reflect.DeepEqual(after, before) {
 		t.Errorf("refused bulk calls left %v of %v", after, before)

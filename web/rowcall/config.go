@@ -43,6 +43,8 @@ type config struct {
 
 	Limits           limit.Config
 	StatementTimeout time.Duration // 0 for none
+	VaultItems       int
+	VaultBytes       int
 
 	LogLevel      zapcore.Level
 	LogFormat     string        // json or console

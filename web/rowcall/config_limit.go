@@ -62,6 +62,16 @@ var limitSettings = []setting{
 			return orOff(setDuration(&c.StatementTimeout, s, 100*time.Millisecond, time.Hour))
 		},
 	},
+	{
+		name: "ROWCALL_VAULT_ITEMS", fallback: "100000",
+		help: "most vault items in the collections of one owner, 0 to 1000000000",
+		set:  func(c *config, s string) error { return setInt(&c.VaultItems, s, 0, 1_000_000_000) },
+	},
+	{
+		name: "ROWCALL_VAULT_BYTES", fallback: "1073741824",
+		help: "most bytes of their payloads (base64), 0 to 1000000000000; neither counts what the change log keeps of them",
+		set:  func(c *config, s string) error { return setInt(&c.VaultBytes, s, 0, 1_000_000_000_000) },
+	},
 }
 
 func rateSetting(name, fallback, help string, field func(*config) *limit.Rate) setting {

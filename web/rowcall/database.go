@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"go.uber.org/zap"
@@ -96,6 +97,7 @@ func (d *database) connect(ctx context.Context, cfg config, ownerURL string) (er
 	d.DB, err = store.Open(ctx, store.Config{
 		TenantURL: tenantURL, PlatformURL: platformURL, TenantConns: cfg.DBConns, CursorKey: cfg.TokenKey.Derive("cursors of lists"),
 		StatementTimeout: cfg.StatementTimeout, Observe: d.observe, Aside: limit.Aside,
+		Session: map[string]string{"app.vault_items": strconv.Itoa(cfg.VaultItems), "app.vault_bytes": strconv.Itoa(cfg.VaultBytes)},
 	})
 	return err
 }

@@ -36,6 +36,21 @@ var (
 	// and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the least
 	// and the most are values of the field or null. `more` tells whether there are more groups than the limit.
 	AggregateUsers = rpcclient.Method[AggregateUsersParams, AggregateUsersResult]{Name: "aggregate_users", Reads: true}
+	// AggregateVaultCollections: count, add up and compare vault collections, by groups. A member of the data has
+	// the names of `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a
+	// number or null, the least and the most are values of the field or null. `more` tells whether there are more
+	// groups than the limit.
+	AggregateVaultCollections = rpcclient.Method[AggregateVaultCollectionsParams, AggregateVaultCollectionsResult]{Name: "aggregate_vault_collections", Reads: true}
+	// AggregateVaultItems: count, add up and compare vault items, by groups. A member of the data has the names of
+	// `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
+	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
+	// the limit.
+	AggregateVaultItems = rpcclient.Method[AggregateVaultItemsParams, AggregateVaultItemsResult]{Name: "aggregate_vault_items", Reads: true}
+	// AggregateVaultMembers: count, add up and compare vault members, by groups. A member of the data has the names
+	// of `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
+	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
+	// the limit.
+	AggregateVaultMembers = rpcclient.Method[AggregateVaultMembersParams, AggregateVaultMembersResult]{Name: "aggregate_vault_members", Reads: true}
 	// Authenticate: log in on a WebSocket whose handshake had no credential, or go on with a newer token. On a
 	// WebSocket only, at `GET /api/rpc`. A newer token must be of the same user and tenant.
 	Authenticate = rpcclient.Method[AuthenticateParams, rpcclient.Data[AuthenticateData]]{Name: "authenticate"}
@@ -49,6 +64,12 @@ var (
 	CountTasks = rpcclient.Method[CountTasksParams, rpcclient.Data[CountTasksData]]{Name: "count_tasks", Reads: true}
 	// CountUsers: count the users that the filters choose
 	CountUsers = rpcclient.Method[CountUsersParams, rpcclient.Data[CountUsersData]]{Name: "count_users", Reads: true}
+	// CountVaultCollections: count the vault collections that the filters choose
+	CountVaultCollections = rpcclient.Method[CountVaultCollectionsParams, rpcclient.Data[CountVaultCollectionsData]]{Name: "count_vault_collections", Reads: true}
+	// CountVaultItems: count the vault items that the filters choose
+	CountVaultItems = rpcclient.Method[CountVaultItemsParams, rpcclient.Data[CountVaultItemsData]]{Name: "count_vault_items", Reads: true}
+	// CountVaultMembers: count the vault members that the filters choose
+	CountVaultMembers = rpcclient.Method[CountVaultMembersParams, rpcclient.Data[CountVaultMembersData]]{Name: "count_vault_members", Reads: true}
 	// CreateAPIKey: create an API key. The answer has the key itself in `key`: the only time that it is shown. A
 	// call that is repeated with its mutation_id is answered without it.
 	CreateAPIKey = rpcclient.Method[CreateAPIKeyParams, rpcclient.Written[CreateAPIKeyData]]{Name: "create_api_key", Once: true}
@@ -60,6 +81,17 @@ var (
 	CreateTask = rpcclient.Method[CreateTaskParams, rpcclient.Written[Task]]{Name: "create_task", Once: true}
 	// CreateTasks: create tasks. At most 1,000 of them, all or nothing.
 	CreateTasks = rpcclient.Method[CreateTasksParams, rpcclient.Written[[]Task]]{Name: "create_tasks", Once: true}
+	// CreateVaultCollection: create a vault collection. Its owner becomes its first member, with `wrapped_key`: the
+	// key of its items, which the client has made, wrapped for the owner.
+	CreateVaultCollection = rpcclient.Method[CreateVaultCollectionParams, rpcclient.Written[VaultCollection]]{Name: "create_vault_collection", Once: true}
+	// CreateVaultItem: create a vault item
+	CreateVaultItem = rpcclient.Method[CreateVaultItemParams, rpcclient.Written[VaultItem]]{Name: "create_vault_item", Once: true}
+	// CreateVaultItems: create vault items. At most 1,000 of them, all or nothing.
+	CreateVaultItems = rpcclient.Method[CreateVaultItemsParams, rpcclient.Written[[]VaultItem]]{Name: "create_vault_items", Once: true}
+	// CreateVaultMember: create a vault member
+	CreateVaultMember = rpcclient.Method[CreateVaultMemberParams, rpcclient.Written[VaultMember]]{Name: "create_vault_member", Once: true}
+	// CreateVaultMembers: create vault members. At most 1,000 of them, all or nothing.
+	CreateVaultMembers = rpcclient.Method[CreateVaultMembersParams, rpcclient.Written[[]VaultMember]]{Name: "create_vault_members", Once: true}
 	// DeleteAPIKey: delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key.
 	DeleteAPIKey = rpcclient.Method[DeleteAPIKeyParams, rpcclient.Written[APIKey]]{Name: "delete_api_key", Once: true}
 	// DeleteProject: delete the project with an id. The answer has it as it was. A `version` is as in
@@ -75,12 +107,33 @@ var (
 	// DeleteTasks: delete tasks. Those with the ids, or those that the filters choose: one of the two is given. At
 	// most 1,000 of them, all or nothing. The answer has them as they were.
 	DeleteTasks = rpcclient.Method[DeleteTasksParams, rpcclient.Written[[]Task]]{Name: "delete_tasks", Once: true}
+	// DeleteVaultCollection: delete the vault collection with an id. The answer has it as it was. A `version` is as
+	// in update_vault_collection.
+	DeleteVaultCollection = rpcclient.Method[DeleteVaultCollectionParams, rpcclient.Written[VaultCollection]]{Name: "delete_vault_collection", Once: true}
+	// DeleteVaultItem: delete the vault item with an id. The answer has it as it was. A `version` is as in
+	// update_vault_item.
+	DeleteVaultItem = rpcclient.Method[DeleteVaultItemParams, rpcclient.Written[VaultItem]]{Name: "delete_vault_item", Once: true}
+	// DeleteVaultItems: delete vault items. Those with the ids, or those that the filters choose: one of the two is
+	// given. At most 1,000 of them, all or nothing. The answer has them as they were.
+	DeleteVaultItems = rpcclient.Method[DeleteVaultItemsParams, rpcclient.Written[[]VaultItem]]{Name: "delete_vault_items", Once: true}
+	// DeleteVaultMember: delete the vault member with an id. The answer has it as it was. A `version` is as in
+	// update_vault_member.
+	DeleteVaultMember = rpcclient.Method[DeleteVaultMemberParams, rpcclient.Written[VaultMember]]{Name: "delete_vault_member", Once: true}
+	// DeleteVaultMembers: delete vault members. Those with the ids, or those that the filters choose: one of the two
+	// is given. At most 1,000 of them, all or nothing. The answer has them as they were.
+	DeleteVaultMembers = rpcclient.Method[DeleteVaultMembersParams, rpcclient.Written[[]VaultMember]]{Name: "delete_vault_members", Once: true}
 	// GetProject: get the project with an id
 	GetProject = rpcclient.Method[GetProjectParams, rpcclient.Data[Project]]{Name: "get_project", Reads: true}
 	// GetTask: get the task with an id
 	GetTask = rpcclient.Method[GetTaskParams, rpcclient.Data[Task]]{Name: "get_task", Reads: true}
 	// GetUser: get the user with an id
 	GetUser = rpcclient.Method[GetUserParams, rpcclient.Data[User]]{Name: "get_user", Reads: true}
+	// GetVaultCollection: get the vault collection with an id
+	GetVaultCollection = rpcclient.Method[GetVaultCollectionParams, rpcclient.Data[VaultCollection]]{Name: "get_vault_collection", Reads: true}
+	// GetVaultItem: get the vault item with an id
+	GetVaultItem = rpcclient.Method[GetVaultItemParams, rpcclient.Data[VaultItem]]{Name: "get_vault_item", Reads: true}
+	// GetVaultMember: get the vault member with an id
+	GetVaultMember = rpcclient.Method[GetVaultMemberParams, rpcclient.Data[VaultMember]]{Name: "get_vault_member", Reads: true}
 	// ListAPIKeys: list api keys. Those that the filters choose, in the order asked for; the id is always the last
 	// key, so the order is total. `next_cursor` leads to the page after this one and is null when there is none;
 	// `total` is there if it was asked for.
@@ -103,6 +156,18 @@ var (
 	// so the order is total. `next_cursor` leads to the page after this one and is null when there is none; `total`
 	// is there if it was asked for.
 	ListUsers = rpcclient.Method[ListUsersParams, rpcclient.Page[User]]{Name: "list_users", Reads: true}
+	// ListVaultCollections: list vault collections. Those that the filters choose, in the order asked for; the id is
+	// always the last key, so the order is total. `next_cursor` leads to the page after this one and is null when
+	// there is none; `total` is there if it was asked for.
+	ListVaultCollections = rpcclient.Method[ListVaultCollectionsParams, rpcclient.Page[VaultCollection]]{Name: "list_vault_collections", Reads: true}
+	// ListVaultItems: list vault items. Those that the filters choose, in the order asked for; the id is always the
+	// last key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
+	// none; `total` is there if it was asked for.
+	ListVaultItems = rpcclient.Method[ListVaultItemsParams, rpcclient.Page[VaultItem]]{Name: "list_vault_items", Reads: true}
+	// ListVaultMembers: list vault members. Those that the filters choose, in the order asked for; the id is always
+	// the last key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
+	// none; `total` is there if it was asked for.
+	ListVaultMembers = rpcclient.Method[ListVaultMembersParams, rpcclient.Page[VaultMember]]{Name: "list_vault_members", Reads: true}
 	// RegisterReplica: register a replica. Entries that no registered replica has left to see may be pruned sooner
 	// than others. A replica that acknowledges no position for a time that the server sets expires; a user may have
 	// 100 in a tenant.
@@ -154,12 +219,34 @@ var (
 	UpdateTask = rpcclient.Method[UpdateTaskParams, rpcclient.Written[Task]]{Name: "update_task", Once: true}
 	// UpdateTasks: update all tasks that the filters choose. At most 1,000 of them, all or nothing.
 	UpdateTasks = rpcclient.Method[UpdateTasksParams, rpcclient.Written[[]Task]]{Name: "update_tasks", Once: true}
+	// UpdateVaultCollection: update the vault collection with an id. Fields that are left out stay as they are, and
+	// null in a field that can be null sets it so. With a `version` that is not the current one nothing changes:
+	// CONFLICT, with the row as it is.
+	UpdateVaultCollection = rpcclient.Method[UpdateVaultCollectionParams, rpcclient.Written[VaultCollection]]{Name: "update_vault_collection", Once: true}
+	// UpdateVaultItem: update the vault item with an id. Fields that are left out stay as they are, and null in a
+	// field that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT,
+	// with the row as it is.
+	UpdateVaultItem = rpcclient.Method[UpdateVaultItemParams, rpcclient.Written[VaultItem]]{Name: "update_vault_item", Once: true}
+	// UpdateVaultItems: update all vault items that the filters choose. At most 1,000 of them, all or nothing.
+	UpdateVaultItems = rpcclient.Method[UpdateVaultItemsParams, rpcclient.Written[[]VaultItem]]{Name: "update_vault_items", Once: true}
+	// UpdateVaultMember: update the vault member with an id. Fields that are left out stay as they are, and null in
+	// a field that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT,
+	// with the row as it is.
+	UpdateVaultMember = rpcclient.Method[UpdateVaultMemberParams, rpcclient.Written[VaultMember]]{Name: "update_vault_member", Once: true}
+	// UpdateVaultMembers: update all vault members that the filters choose. At most 1,000 of them, all or nothing.
+	UpdateVaultMembers = rpcclient.Method[UpdateVaultMembersParams, rpcclient.Written[[]VaultMember]]{Name: "update_vault_members", Once: true}
 	// UpsertProject: create a project, or update the one that is there. A row with the same values in the fields
 	// `on` is updated with the data, else a new one is created.
 	UpsertProject = rpcclient.Method[UpsertProjectParams, rpcclient.Written[Project]]{Name: "upsert_project", Once: true}
 	// UpsertTask: create a task, or update the one that is there. A row with the same values in the fields `on` is
 	// updated with the data, else a new one is created.
 	UpsertTask = rpcclient.Method[UpsertTaskParams, rpcclient.Written[Task]]{Name: "upsert_task", Once: true}
+	// UpsertVaultItem: create a vault item, or update the one that is there. A row with the same values in the
+	// fields `on` is updated with the data, else a new one is created.
+	UpsertVaultItem = rpcclient.Method[UpsertVaultItemParams, rpcclient.Written[VaultItem]]{Name: "upsert_vault_item", Once: true}
+	// UpsertVaultMember: create a vault member, or update the one that is there. A row with the same values in the
+	// fields `on` is updated with the data, else a new one is created.
+	UpsertVaultMember = rpcclient.Method[UpsertVaultMemberParams, rpcclient.Written[VaultMember]]{Name: "upsert_vault_member", Once: true}
 )
 
 // AckReplicaParams are the params of ack_replica.
@@ -250,6 +337,60 @@ type AggregateUsersResult struct {
 	More bool                        `json:"more"`
 }
 
+// AggregateVaultCollectionsParams are the params of aggregate_vault_collections.
+type AggregateVaultCollectionsParams struct {
+	Filters    VaultCollectionFilters    `json:"filters,omitzero"`
+	GroupBy    []VaultCollectionGroupBy  `json:"group_by,omitzero"`
+	Aggregates VaultCollectionAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateVaultCollectionsResult is a part of what it is named after.
+type AggregateVaultCollectionsResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
+// AggregateVaultItemsParams are the params of aggregate_vault_items.
+type AggregateVaultItemsParams struct {
+	Filters    VaultItemFilters    `json:"filters,omitzero"`
+	GroupBy    []VaultItemGroupBy  `json:"group_by,omitzero"`
+	Aggregates VaultItemAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateVaultItemsResult is a part of what it is named after.
+type AggregateVaultItemsResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
+// AggregateVaultMembersParams are the params of aggregate_vault_members.
+type AggregateVaultMembersParams struct {
+	Filters    VaultMemberFilters    `json:"filters,omitzero"`
+	GroupBy    []VaultMemberGroupBy  `json:"group_by,omitzero"`
+	Aggregates VaultMemberAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateVaultMembersResult is a part of what it is named after.
+type AggregateVaultMembersResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
 // AuthenticateParams are the params of authenticate.
 type AuthenticateParams struct {
 	Token string `json:"token"`
@@ -315,6 +456,36 @@ type CountUsersData struct {
 	Count int64 `json:"count"`
 }
 
+// CountVaultCollectionsParams are the params of count_vault_collections.
+type CountVaultCollectionsParams struct {
+	Filters VaultCollectionFilters `json:"filters,omitzero"`
+}
+
+// CountVaultCollectionsData is a part of what it is named after.
+type CountVaultCollectionsData struct {
+	Count int64 `json:"count"`
+}
+
+// CountVaultItemsParams are the params of count_vault_items.
+type CountVaultItemsParams struct {
+	Filters VaultItemFilters `json:"filters,omitzero"`
+}
+
+// CountVaultItemsData is a part of what it is named after.
+type CountVaultItemsData struct {
+	Count int64 `json:"count"`
+}
+
+// CountVaultMembersParams are the params of count_vault_members.
+type CountVaultMembersParams struct {
+	Filters VaultMemberFilters `json:"filters,omitzero"`
+}
+
+// CountVaultMembersData is a part of what it is named after.
+type CountVaultMembersData struct {
+	Count int64 `json:"count"`
+}
+
 // CreateAPIKeyParams are the params of create_api_key.
 type CreateAPIKeyParams struct {
 	Data APIKeyCreate `json:"data"`
@@ -377,6 +548,47 @@ type CreateTasksParams struct {
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
+// CreateVaultCollectionParams are the params of create_vault_collection.
+type CreateVaultCollectionParams struct {
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+	Data       VaultCollectionCreate    `json:"data"`
+	WrappedKey string                   `json:"wrapped_key"`
+}
+
+// CreateVaultItemParams are the params of create_vault_item.
+type CreateVaultItemParams struct {
+	Data VaultItemCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// CreateVaultItemsParams are the params of create_vault_items.
+type CreateVaultItemsParams struct {
+	Data []VaultItemCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// CreateVaultMemberParams are the params of create_vault_member.
+type CreateVaultMemberParams struct {
+	Data VaultMemberCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// CreateVaultMembersParams are the params of create_vault_members.
+type CreateVaultMembersParams struct {
+	Data []VaultMemberCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
 // DeleteAPIKeyParams are the params of delete_api_key.
 type DeleteAPIKeyParams struct {
 	ID      int64                `json:"id"`
@@ -432,6 +644,51 @@ type DeleteTasksParams struct {
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
+// DeleteVaultCollectionParams are the params of delete_vault_collection.
+type DeleteVaultCollectionParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteVaultItemParams are the params of delete_vault_item.
+type DeleteVaultItemParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteVaultItemsParams are the params of delete_vault_items.
+type DeleteVaultItemsParams struct {
+	IDs     []uuid.UUID            `json:"ids,omitzero"`
+	Filters []VaultItemFilterGroup `json:"filters,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteVaultMemberParams are the params of delete_vault_member.
+type DeleteVaultMemberParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteVaultMembersParams are the params of delete_vault_members.
+type DeleteVaultMembersParams struct {
+	IDs     []uuid.UUID              `json:"ids,omitzero"`
+	Filters []VaultMemberFilterGroup `json:"filters,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
 // GetProjectParams are the params of get_project.
 type GetProjectParams struct {
 	ID      int64           `json:"id"`
@@ -451,6 +708,27 @@ type GetUserParams struct {
 	ID      int64        `json:"id"`
 	Fields  []UserField  `json:"fields,omitzero"`
 	Include *UserInclude `json:"include,omitzero"`
+}
+
+// GetVaultCollectionParams are the params of get_vault_collection.
+type GetVaultCollectionParams struct {
+	ID      uuid.UUID               `json:"id"`
+	Fields  []VaultCollectionField  `json:"fields,omitzero"`
+	Include *VaultCollectionInclude `json:"include,omitzero"`
+}
+
+// GetVaultItemParams are the params of get_vault_item.
+type GetVaultItemParams struct {
+	ID      uuid.UUID         `json:"id"`
+	Fields  []VaultItemField  `json:"fields,omitzero"`
+	Include *VaultItemInclude `json:"include,omitzero"`
+}
+
+// GetVaultMemberParams are the params of get_vault_member.
+type GetVaultMemberParams struct {
+	ID      uuid.UUID           `json:"id"`
+	Fields  []VaultMemberField  `json:"fields,omitzero"`
+	Include *VaultMemberInclude `json:"include,omitzero"`
 }
 
 // ListAPIKeysParams are the params of list_api_keys.
@@ -493,6 +771,24 @@ type ListUsersParams struct {
 	ListOptions *UserListOptions `json:"list_options,omitzero"`
 }
 
+// ListVaultCollectionsParams are the params of list_vault_collections.
+type ListVaultCollectionsParams struct {
+	Filters     VaultCollectionFilters      `json:"filters,omitzero"`
+	ListOptions *VaultCollectionListOptions `json:"list_options,omitzero"`
+}
+
+// ListVaultItemsParams are the params of list_vault_items.
+type ListVaultItemsParams struct {
+	Filters     VaultItemFilters      `json:"filters,omitzero"`
+	ListOptions *VaultItemListOptions `json:"list_options,omitzero"`
+}
+
+// ListVaultMembersParams are the params of list_vault_members.
+type ListVaultMembersParams struct {
+	Filters     VaultMemberFilters      `json:"filters,omitzero"`
+	ListOptions *VaultMemberListOptions `json:"list_options,omitzero"`
+}
+
 // RegisterReplicaParams are the params of register_replica.
 type RegisterReplicaParams struct {
 	Name string `json:"name"`
@@ -521,6 +817,9 @@ type SubscribeParams struct {
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
+	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
+	// out. Other rows are not concerned.
+	Groups []uuid.UUID `json:"groups,omitzero"`
 }
 
 // SubscribeData is a part of what it is named after.
@@ -540,9 +839,12 @@ type SuspendUserParams struct {
 // SyncBootstrapParams are the params of sync_bootstrap.
 type SyncBootstrapParams struct {
 	// Those to follow; all, if it is left out.
-	Entities []string              `json:"entities,omitzero"`
-	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
-	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Entities []string `json:"entities,omitzero"`
+	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
+	// out. Other rows are not concerned.
+	Groups []uuid.UUID           `json:"groups,omitzero"`
+	Cursor rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Limit  rpcclient.Opt[int64]  `json:"limit,omitzero"`
 	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
 }
@@ -560,7 +862,10 @@ type SyncDeltaParams struct {
 	Since int64                `json:"since"`
 	Limit rpcclient.Opt[int64] `json:"limit,omitzero"`
 	// Those to follow; all, if it is left out.
-	Entities []string            `json:"entities,omitzero"`
+	Entities []string `json:"entities,omitzero"`
+	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
+	// out. Other rows are not concerned.
+	Groups   []uuid.UUID         `json:"groups,omitzero"`
 	Coalesce rpcclient.Opt[bool] `json:"coalesce,omitzero"`
 	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
@@ -648,6 +953,54 @@ type UpdateTasksParams struct {
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
+// UpdateVaultCollectionParams are the params of update_vault_collection.
+type UpdateVaultCollectionParams struct {
+	ID      uuid.UUID             `json:"id"`
+	Data    VaultCollectionUpdate `json:"data"`
+	Version rpcclient.Opt[int64]  `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateVaultItemParams are the params of update_vault_item.
+type UpdateVaultItemParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Data    VaultItemUpdate      `json:"data"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateVaultItemsParams are the params of update_vault_items.
+type UpdateVaultItemsParams struct {
+	Filters []VaultItemFilterGroup `json:"filters"`
+	Data    VaultItemUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateVaultMemberParams are the params of update_vault_member.
+type UpdateVaultMemberParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Data    VaultMemberUpdate    `json:"data"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateVaultMembersParams are the params of update_vault_members.
+type UpdateVaultMembersParams struct {
+	Filters []VaultMemberFilterGroup `json:"filters"`
+	Data    VaultMemberUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
 // UpsertProjectParams are the params of upsert_project.
 type UpsertProjectParams struct {
 	Data ProjectCreate `json:"data"`
@@ -663,6 +1016,26 @@ type UpsertTaskParams struct {
 	Data TaskCreate `json:"data"`
 	// There is no unique key to name.
 	On any `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpsertVaultItemParams are the params of upsert_vault_item.
+type UpsertVaultItemParams struct {
+	Data VaultItemCreate `json:"data"`
+	// There is no unique key to name.
+	On any `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpsertVaultMemberParams are the params of upsert_vault_member.
+type UpsertVaultMemberParams struct {
+	Data VaultMemberCreate `json:"data"`
+	// The fields by which a row is the same: those of a unique key.
+	On []string `json:"on"`
 	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
 	// the first time.
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
@@ -1633,3 +2006,659 @@ const (
 	UserOrderBySuspended     UserOrderBy = "suspended"
 	UserOrderBySuspendedDesc UserOrderBy = "!suspended"
 )
+
+// UUIDCondition is the schema UuidCondition.
+type UUIDCondition struct {
+	Eq    rpcclient.Opt[uuid.UUID] `json:"$eq,omitzero"`
+	Gt    *uuid.UUID               `json:"$gt,omitzero"`
+	Gte   *uuid.UUID               `json:"$gte,omitzero"`
+	In    []uuid.UUID              `json:"$in,omitzero"`
+	Lt    *uuid.UUID               `json:"$lt,omitzero"`
+	Lte   *uuid.UUID               `json:"$lte,omitzero"`
+	Not   rpcclient.Opt[uuid.UUID] `json:"$not,omitzero"`
+	NotIn []uuid.UUID              `json:"$notIn,omitzero"`
+	Null  *bool                    `json:"$null,omitzero"`
+}
+
+// VaultCollection is the schema VaultCollection.
+type VaultCollection struct {
+	ID uuid.UUID `json:"id"`
+	// 1 at first, and one more with each update.
+	Version int64 `json:"version"`
+	// The user who created it.
+	Cid int64 `json:"cid"`
+	// When it was created.
+	Ctime time.Time `json:"ctime"`
+	// The user who changed it last.
+	Mid int64 `json:"mid"`
+	// When it was changed last.
+	Mtime   time.Time `json:"mtime"`
+	OwnerID int64     `json:"owner_id"`
+	Label   string    `json:"label"`
+	// There if it was included.
+	Owner *User `json:"owner,omitzero"`
+	// There if it was included.
+	Items []VaultItem `json:"items,omitzero"`
+	// There if it was included.
+	Members []VaultMember `json:"members,omitzero"`
+}
+
+// VaultCollectionAggregates is the schema VaultCollectionAggregates.
+type VaultCollectionAggregates = map[string]any
+
+// VaultCollectionCreate is the schema VaultCollectionCreate.
+type VaultCollectionCreate struct {
+	ID    *uuid.UUID `json:"id,omitzero"`
+	Label string     `json:"label"`
+}
+
+// VaultCollectionField is the schema VaultCollectionField.
+type VaultCollectionField string
+
+// The values of VaultCollectionField.
+const (
+	VaultCollectionFieldID      VaultCollectionField = "id"
+	VaultCollectionFieldVersion VaultCollectionField = "version"
+	VaultCollectionFieldCid     VaultCollectionField = "cid"
+	VaultCollectionFieldCtime   VaultCollectionField = "ctime"
+	VaultCollectionFieldMid     VaultCollectionField = "mid"
+	VaultCollectionFieldMtime   VaultCollectionField = "mtime"
+	VaultCollectionFieldOwnerID VaultCollectionField = "owner_id"
+	VaultCollectionFieldLabel   VaultCollectionField = "label"
+)
+
+// VaultCollectionFilterGroup is the schema VaultCollectionFilterGroup.
+type VaultCollectionFilterGroup struct {
+	ID              *UUIDCondition                            `json:"id,omitzero"`
+	Version         *IntegerCondition                         `json:"version,omitzero"`
+	Cid             *IntegerCondition                         `json:"cid,omitzero"`
+	Ctime           *TimeCondition                            `json:"ctime,omitzero"`
+	Mid             *IntegerCondition                         `json:"mid,omitzero"`
+	Mtime           *TimeCondition                            `json:"mtime,omitzero"`
+	OwnerID         *IntegerCondition                         `json:"owner_id,omitzero"`
+	Label           *StringCondition                          `json:"label,omitzero"`
+	Owner           *UserFilterGroup                          `json:"owner,omitzero"`
+	Items           *VaultCollectionFilterGroupItems          `json:"items,omitzero"`
+	Members         *VaultCollectionFilterGroupMembers        `json:"members,omitzero"`
+	Owner_ID        *IntegerCondition                         `json:"owner.id,omitzero"`
+	Owner_Version   *IntegerCondition                         `json:"owner.version,omitzero"`
+	Owner_Cid       *IntegerCondition                         `json:"owner.cid,omitzero"`
+	Owner_Ctime     *TimeCondition                            `json:"owner.ctime,omitzero"`
+	Owner_Mid       *IntegerCondition                         `json:"owner.mid,omitzero"`
+	Owner_Mtime     *TimeCondition                            `json:"owner.mtime,omitzero"`
+	Owner_Username  *StringCondition                          `json:"owner.username,omitzero"`
+	Owner_Name      *StringCondition                          `json:"owner.name,omitzero"`
+	Owner_Role      *StringCondition                          `json:"owner.role,omitzero"`
+	Owner_Suspended *BooleanCondition                         `json:"owner.suspended,omitzero"`
+	Owner_Projects  *VaultCollectionFilterGroupOwner_Projects `json:"owner.projects,omitzero"`
+	And             []VaultCollectionFilterGroup              `json:"$and,omitzero"`
+	Or              []VaultCollectionFilterGroup              `json:"$or,omitzero"`
+	Not             *VaultCollectionFilterGroup               `json:"$not,omitzero"`
+}
+
+// VaultCollectionFilterGroupItems is a part of what it is named after.
+type VaultCollectionFilterGroupItems struct {
+	Some  *VaultItemFilterGroup `json:"$some,omitzero"`
+	Every *VaultItemFilterGroup `json:"$every,omitzero"`
+	None  *VaultItemFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultCollectionFilterGroupMembers is a part of what it is named after.
+type VaultCollectionFilterGroupMembers struct {
+	Some  *VaultMemberFilterGroup `json:"$some,omitzero"`
+	Every *VaultMemberFilterGroup `json:"$every,omitzero"`
+	None  *VaultMemberFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultCollectionFilterGroupOwner_Projects is a part of what it is named after.
+type VaultCollectionFilterGroupOwner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultCollectionFilters: a group holds if all in it does, an array if one of its groups does; null holds for
+// every row. At most 8 levels and 200 conditions.
+type VaultCollectionFilters = []VaultCollectionFilterGroup
+
+// VaultCollectionGroupBy is the schema VaultCollectionGroupBy.
+type VaultCollectionGroupBy = any
+
+// VaultCollectionInclude is the schema VaultCollectionInclude.
+type VaultCollectionInclude struct {
+	Owner   *VaultCollectionIncludeOwner   `json:"owner,omitzero"`
+	Items   *VaultCollectionIncludeItems   `json:"items,omitzero"`
+	Members *VaultCollectionIncludeMembers `json:"members,omitzero"`
+}
+
+// VaultCollectionIncludeOwner is a part of what it is named after.
+type VaultCollectionIncludeOwner struct {
+	Fields  []UserField  `json:"fields,omitzero"`
+	Include *UserInclude `json:"include,omitzero"`
+}
+
+// VaultCollectionIncludeItems is a part of what it is named after.
+type VaultCollectionIncludeItems struct {
+	Fields   []VaultItemField   `json:"fields,omitzero"`
+	Include  *VaultItemInclude  `json:"include,omitzero"`
+	Filters  VaultItemFilters   `json:"filters,omitzero"`
+	OrderBys []VaultItemOrderBy `json:"order_bys,omitzero"`
+	Limit    *int64             `json:"limit,omitzero"`
+}
+
+// VaultCollectionIncludeMembers is a part of what it is named after.
+type VaultCollectionIncludeMembers struct {
+	Fields   []VaultMemberField   `json:"fields,omitzero"`
+	Include  *VaultMemberInclude  `json:"include,omitzero"`
+	Filters  VaultMemberFilters   `json:"filters,omitzero"`
+	OrderBys []VaultMemberOrderBy `json:"order_bys,omitzero"`
+	Limit    *int64               `json:"limit,omitzero"`
+}
+
+// VaultCollectionListOptions is the schema VaultCollectionListOptions.
+type VaultCollectionListOptions struct {
+	Limit    rpcclient.Opt[int64]     `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]     `json:"offset,omitzero"`
+	OrderBys []VaultCollectionOrderBy `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string]    `json:"cursor,omitzero"`
+	Fields   []VaultCollectionField   `json:"fields,omitzero"`
+	Include  *VaultCollectionInclude  `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]      `json:"total,omitzero"`
+}
+
+// VaultCollectionOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
+// descending.
+type VaultCollectionOrderBy string
+
+// The values of VaultCollectionOrderBy.
+const (
+	VaultCollectionOrderByID                  VaultCollectionOrderBy = "id"
+	VaultCollectionOrderByIDDesc              VaultCollectionOrderBy = "!id"
+	VaultCollectionOrderByVersion             VaultCollectionOrderBy = "version"
+	VaultCollectionOrderByVersionDesc         VaultCollectionOrderBy = "!version"
+	VaultCollectionOrderByCid                 VaultCollectionOrderBy = "cid"
+	VaultCollectionOrderByCidDesc             VaultCollectionOrderBy = "!cid"
+	VaultCollectionOrderByCtime               VaultCollectionOrderBy = "ctime"
+	VaultCollectionOrderByCtimeDesc           VaultCollectionOrderBy = "!ctime"
+	VaultCollectionOrderByMid                 VaultCollectionOrderBy = "mid"
+	VaultCollectionOrderByMidDesc             VaultCollectionOrderBy = "!mid"
+	VaultCollectionOrderByMtime               VaultCollectionOrderBy = "mtime"
+	VaultCollectionOrderByMtimeDesc           VaultCollectionOrderBy = "!mtime"
+	VaultCollectionOrderByOwnerID             VaultCollectionOrderBy = "owner_id"
+	VaultCollectionOrderByOwnerIDDesc         VaultCollectionOrderBy = "!owner_id"
+	VaultCollectionOrderByLabel               VaultCollectionOrderBy = "label"
+	VaultCollectionOrderByLabelDesc           VaultCollectionOrderBy = "!label"
+	VaultCollectionOrderByOwner_ID            VaultCollectionOrderBy = "owner.id"
+	VaultCollectionOrderByOwner_IDDesc        VaultCollectionOrderBy = "!owner.id"
+	VaultCollectionOrderByOwner_Version       VaultCollectionOrderBy = "owner.version"
+	VaultCollectionOrderByOwner_VersionDesc   VaultCollectionOrderBy = "!owner.version"
+	VaultCollectionOrderByOwner_Cid           VaultCollectionOrderBy = "owner.cid"
+	VaultCollectionOrderByOwner_CidDesc       VaultCollectionOrderBy = "!owner.cid"
+	VaultCollectionOrderByOwner_Ctime         VaultCollectionOrderBy = "owner.ctime"
+	VaultCollectionOrderByOwner_CtimeDesc     VaultCollectionOrderBy = "!owner.ctime"
+	VaultCollectionOrderByOwner_Mid           VaultCollectionOrderBy = "owner.mid"
+	VaultCollectionOrderByOwner_MidDesc       VaultCollectionOrderBy = "!owner.mid"
+	VaultCollectionOrderByOwner_Mtime         VaultCollectionOrderBy = "owner.mtime"
+	VaultCollectionOrderByOwner_MtimeDesc     VaultCollectionOrderBy = "!owner.mtime"
+	VaultCollectionOrderByOwner_Username      VaultCollectionOrderBy = "owner.username"
+	VaultCollectionOrderByOwner_UsernameDesc  VaultCollectionOrderBy = "!owner.username"
+	VaultCollectionOrderByOwner_Name          VaultCollectionOrderBy = "owner.name"
+	VaultCollectionOrderByOwner_NameDesc      VaultCollectionOrderBy = "!owner.name"
+	VaultCollectionOrderByOwner_Role          VaultCollectionOrderBy = "owner.role"
+	VaultCollectionOrderByOwner_RoleDesc      VaultCollectionOrderBy = "!owner.role"
+	VaultCollectionOrderByOwner_Suspended     VaultCollectionOrderBy = "owner.suspended"
+	VaultCollectionOrderByOwner_SuspendedDesc VaultCollectionOrderBy = "!owner.suspended"
+)
+
+// VaultCollectionUpdate is the schema VaultCollectionUpdate.
+type VaultCollectionUpdate struct {
+	Label *string `json:"label,omitzero"`
+}
+
+// VaultItem is the schema VaultItem.
+type VaultItem struct {
+	ID uuid.UUID `json:"id"`
+	// 1 at first, and one more with each update.
+	Version int64 `json:"version"`
+	// The user who created it.
+	Cid int64 `json:"cid"`
+	// When it was created.
+	Ctime time.Time `json:"ctime"`
+	// The user who changed it last.
+	Mid int64 `json:"mid"`
+	// When it was changed last.
+	Mtime        time.Time `json:"mtime"`
+	CollectionID uuid.UUID `json:"collection_id"`
+	Payload      string    `json:"payload"`
+	// There if it was included.
+	Collection *VaultCollection `json:"collection,omitzero"`
+}
+
+// VaultItemAggregates is the schema VaultItemAggregates.
+type VaultItemAggregates = map[string]any
+
+// VaultItemCreate is the schema VaultItemCreate.
+type VaultItemCreate struct {
+	ID           *uuid.UUID `json:"id,omitzero"`
+	CollectionID uuid.UUID  `json:"collection_id"`
+	Payload      string     `json:"payload"`
+}
+
+// VaultItemField is the schema VaultItemField.
+type VaultItemField string
+
+// The values of VaultItemField.
+const (
+	VaultItemFieldID           VaultItemField = "id"
+	VaultItemFieldVersion      VaultItemField = "version"
+	VaultItemFieldCid          VaultItemField = "cid"
+	VaultItemFieldCtime        VaultItemField = "ctime"
+	VaultItemFieldMid          VaultItemField = "mid"
+	VaultItemFieldMtime        VaultItemField = "mtime"
+	VaultItemFieldCollectionID VaultItemField = "collection_id"
+	VaultItemFieldPayload      VaultItemField = "payload"
+)
+
+// VaultItemFilterGroup is the schema VaultItemFilterGroup.
+type VaultItemFilterGroup struct {
+	ID                         *UUIDCondition                                 `json:"id,omitzero"`
+	Version                    *IntegerCondition                              `json:"version,omitzero"`
+	Cid                        *IntegerCondition                              `json:"cid,omitzero"`
+	Ctime                      *TimeCondition                                 `json:"ctime,omitzero"`
+	Mid                        *IntegerCondition                              `json:"mid,omitzero"`
+	Mtime                      *TimeCondition                                 `json:"mtime,omitzero"`
+	CollectionID               *UUIDCondition                                 `json:"collection_id,omitzero"`
+	Payload                    *StringCondition                               `json:"payload,omitzero"`
+	Collection                 *VaultCollectionFilterGroup                    `json:"collection,omitzero"`
+	Collection_ID              *UUIDCondition                                 `json:"collection.id,omitzero"`
+	Collection_Version         *IntegerCondition                              `json:"collection.version,omitzero"`
+	Collection_Cid             *IntegerCondition                              `json:"collection.cid,omitzero"`
+	Collection_Ctime           *TimeCondition                                 `json:"collection.ctime,omitzero"`
+	Collection_Mid             *IntegerCondition                              `json:"collection.mid,omitzero"`
+	Collection_Mtime           *TimeCondition                                 `json:"collection.mtime,omitzero"`
+	Collection_OwnerID         *IntegerCondition                              `json:"collection.owner_id,omitzero"`
+	Collection_Label           *StringCondition                               `json:"collection.label,omitzero"`
+	Collection_Owner           *UserFilterGroup                               `json:"collection.owner,omitzero"`
+	Collection_Items           *VaultItemFilterGroupCollection_Items          `json:"collection.items,omitzero"`
+	Collection_Members         *VaultItemFilterGroupCollection_Members        `json:"collection.members,omitzero"`
+	Collection_Owner_ID        *IntegerCondition                              `json:"collection.owner.id,omitzero"`
+	Collection_Owner_Version   *IntegerCondition                              `json:"collection.owner.version,omitzero"`
+	Collection_Owner_Cid       *IntegerCondition                              `json:"collection.owner.cid,omitzero"`
+	Collection_Owner_Ctime     *TimeCondition                                 `json:"collection.owner.ctime,omitzero"`
+	Collection_Owner_Mid       *IntegerCondition                              `json:"collection.owner.mid,omitzero"`
+	Collection_Owner_Mtime     *TimeCondition                                 `json:"collection.owner.mtime,omitzero"`
+	Collection_Owner_Username  *StringCondition                               `json:"collection.owner.username,omitzero"`
+	Collection_Owner_Name      *StringCondition                               `json:"collection.owner.name,omitzero"`
+	Collection_Owner_Role      *StringCondition                               `json:"collection.owner.role,omitzero"`
+	Collection_Owner_Suspended *BooleanCondition                              `json:"collection.owner.suspended,omitzero"`
+	Collection_Owner_Projects  *VaultItemFilterGroupCollection_Owner_Projects `json:"collection.owner.projects,omitzero"`
+	And                        []VaultItemFilterGroup                         `json:"$and,omitzero"`
+	Or                         []VaultItemFilterGroup                         `json:"$or,omitzero"`
+	Not                        *VaultItemFilterGroup                          `json:"$not,omitzero"`
+}
+
+// VaultItemFilterGroupCollection_Items is a part of what it is named after.
+type VaultItemFilterGroupCollection_Items struct {
+	Some  *VaultItemFilterGroup `json:"$some,omitzero"`
+	Every *VaultItemFilterGroup `json:"$every,omitzero"`
+	None  *VaultItemFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultItemFilterGroupCollection_Members is a part of what it is named after.
+type VaultItemFilterGroupCollection_Members struct {
+	Some  *VaultMemberFilterGroup `json:"$some,omitzero"`
+	Every *VaultMemberFilterGroup `json:"$every,omitzero"`
+	None  *VaultMemberFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultItemFilterGroupCollection_Owner_Projects is a part of what it is named after.
+type VaultItemFilterGroupCollection_Owner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultItemFilters: a group holds if all in it does, an array if one of its groups does; null holds for every
+// row. At most 8 levels and 200 conditions.
+type VaultItemFilters = []VaultItemFilterGroup
+
+// VaultItemGroupBy is the schema VaultItemGroupBy.
+type VaultItemGroupBy = any
+
+// VaultItemInclude is the schema VaultItemInclude.
+type VaultItemInclude struct {
+	Collection *VaultItemIncludeCollection `json:"collection,omitzero"`
+}
+
+// VaultItemIncludeCollection is a part of what it is named after.
+type VaultItemIncludeCollection struct {
+	Fields  []VaultCollectionField  `json:"fields,omitzero"`
+	Include *VaultCollectionInclude `json:"include,omitzero"`
+}
+
+// VaultItemListOptions is the schema VaultItemListOptions.
+type VaultItemListOptions struct {
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]  `json:"offset,omitzero"`
+	OrderBys []VaultItemOrderBy    `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Fields   []VaultItemField      `json:"fields,omitzero"`
+	Include  *VaultItemInclude     `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]   `json:"total,omitzero"`
+}
+
+// VaultItemOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
+// descending.
+type VaultItemOrderBy string
+
+// The values of VaultItemOrderBy.
+const (
+	VaultItemOrderByID                             VaultItemOrderBy = "id"
+	VaultItemOrderByIDDesc                         VaultItemOrderBy = "!id"
+	VaultItemOrderByVersion                        VaultItemOrderBy = "version"
+	VaultItemOrderByVersionDesc                    VaultItemOrderBy = "!version"
+	VaultItemOrderByCid                            VaultItemOrderBy = "cid"
+	VaultItemOrderByCidDesc                        VaultItemOrderBy = "!cid"
+	VaultItemOrderByCtime                          VaultItemOrderBy = "ctime"
+	VaultItemOrderByCtimeDesc                      VaultItemOrderBy = "!ctime"
+	VaultItemOrderByMid                            VaultItemOrderBy = "mid"
+	VaultItemOrderByMidDesc                        VaultItemOrderBy = "!mid"
+	VaultItemOrderByMtime                          VaultItemOrderBy = "mtime"
+	VaultItemOrderByMtimeDesc                      VaultItemOrderBy = "!mtime"
+	VaultItemOrderByCollectionID                   VaultItemOrderBy = "collection_id"
+	VaultItemOrderByCollectionIDDesc               VaultItemOrderBy = "!collection_id"
+	VaultItemOrderByPayload                        VaultItemOrderBy = "payload"
+	VaultItemOrderByPayloadDesc                    VaultItemOrderBy = "!payload"
+	VaultItemOrderByCollection_ID                  VaultItemOrderBy = "collection.id"
+	VaultItemOrderByCollection_IDDesc              VaultItemOrderBy = "!collection.id"
+	VaultItemOrderByCollection_Version             VaultItemOrderBy = "collection.version"
+	VaultItemOrderByCollection_VersionDesc         VaultItemOrderBy = "!collection.version"
+	VaultItemOrderByCollection_Cid                 VaultItemOrderBy = "collection.cid"
+	VaultItemOrderByCollection_CidDesc             VaultItemOrderBy = "!collection.cid"
+	VaultItemOrderByCollection_Ctime               VaultItemOrderBy = "collection.ctime"
+	VaultItemOrderByCollection_CtimeDesc           VaultItemOrderBy = "!collection.ctime"
+	VaultItemOrderByCollection_Mid                 VaultItemOrderBy = "collection.mid"
+	VaultItemOrderByCollection_MidDesc             VaultItemOrderBy = "!collection.mid"
+	VaultItemOrderByCollection_Mtime               VaultItemOrderBy = "collection.mtime"
+	VaultItemOrderByCollection_MtimeDesc           VaultItemOrderBy = "!collection.mtime"
+	VaultItemOrderByCollection_OwnerID             VaultItemOrderBy = "collection.owner_id"
+	VaultItemOrderByCollection_OwnerIDDesc         VaultItemOrderBy = "!collection.owner_id"
+	VaultItemOrderByCollection_Label               VaultItemOrderBy = "collection.label"
+	VaultItemOrderByCollection_LabelDesc           VaultItemOrderBy = "!collection.label"
+	VaultItemOrderByCollection_Owner_ID            VaultItemOrderBy = "collection.owner.id"
+	VaultItemOrderByCollection_Owner_IDDesc        VaultItemOrderBy = "!collection.owner.id"
+	VaultItemOrderByCollection_Owner_Version       VaultItemOrderBy = "collection.owner.version"
+	VaultItemOrderByCollection_Owner_VersionDesc   VaultItemOrderBy = "!collection.owner.version"
+	VaultItemOrderByCollection_Owner_Cid           VaultItemOrderBy = "collection.owner.cid"
+	VaultItemOrderByCollection_Owner_CidDesc       VaultItemOrderBy = "!collection.owner.cid"
+	VaultItemOrderByCollection_Owner_Ctime         VaultItemOrderBy = "collection.owner.ctime"
+	VaultItemOrderByCollection_Owner_CtimeDesc     VaultItemOrderBy = "!collection.owner.ctime"
+	VaultItemOrderByCollection_Owner_Mid           VaultItemOrderBy = "collection.owner.mid"
+	VaultItemOrderByCollection_Owner_MidDesc       VaultItemOrderBy = "!collection.owner.mid"
+	VaultItemOrderByCollection_Owner_Mtime         VaultItemOrderBy = "collection.owner.mtime"
+	VaultItemOrderByCollection_Owner_MtimeDesc     VaultItemOrderBy = "!collection.owner.mtime"
+	VaultItemOrderByCollection_Owner_Username      VaultItemOrderBy = "collection.owner.username"
+	VaultItemOrderByCollection_Owner_UsernameDesc  VaultItemOrderBy = "!collection.owner.username"
+	VaultItemOrderByCollection_Owner_Name          VaultItemOrderBy = "collection.owner.name"
+	VaultItemOrderByCollection_Owner_NameDesc      VaultItemOrderBy = "!collection.owner.name"
+	VaultItemOrderByCollection_Owner_Role          VaultItemOrderBy = "collection.owner.role"
+	VaultItemOrderByCollection_Owner_RoleDesc      VaultItemOrderBy = "!collection.owner.role"
+	VaultItemOrderByCollection_Owner_Suspended     VaultItemOrderBy = "collection.owner.suspended"
+	VaultItemOrderByCollection_Owner_SuspendedDesc VaultItemOrderBy = "!collection.owner.suspended"
+)
+
+// VaultItemUpdate is the schema VaultItemUpdate.
+type VaultItemUpdate struct {
+	Payload *string `json:"payload,omitzero"`
+}
+
+// VaultMember is the schema VaultMember.
+type VaultMember struct {
+	ID uuid.UUID `json:"id"`
+	// 1 at first, and one more with each update.
+	Version int64 `json:"version"`
+	// The user who created it.
+	Cid int64 `json:"cid"`
+	// When it was created.
+	Ctime time.Time `json:"ctime"`
+	// The user who changed it last.
+	Mid int64 `json:"mid"`
+	// When it was changed last.
+	Mtime        time.Time `json:"mtime"`
+	CollectionID uuid.UUID `json:"collection_id"`
+	UserID       int64     `json:"user_id"`
+	WrappedKey   string    `json:"wrapped_key"`
+	// There if it was included.
+	Collection *VaultCollection `json:"collection,omitzero"`
+	// There if it was included.
+	User *User `json:"user,omitzero"`
+}
+
+// VaultMemberAggregates is the schema VaultMemberAggregates.
+type VaultMemberAggregates = map[string]any
+
+// VaultMemberCreate is the schema VaultMemberCreate.
+type VaultMemberCreate struct {
+	ID           *uuid.UUID `json:"id,omitzero"`
+	CollectionID uuid.UUID  `json:"collection_id"`
+	UserID       int64      `json:"user_id"`
+	WrappedKey   string     `json:"wrapped_key"`
+}
+
+// VaultMemberField is the schema VaultMemberField.
+type VaultMemberField string
+
+// The values of VaultMemberField.
+const (
+	VaultMemberFieldID           VaultMemberField = "id"
+	VaultMemberFieldVersion      VaultMemberField = "version"
+	VaultMemberFieldCid          VaultMemberField = "cid"
+	VaultMemberFieldCtime        VaultMemberField = "ctime"
+	VaultMemberFieldMid          VaultMemberField = "mid"
+	VaultMemberFieldMtime        VaultMemberField = "mtime"
+	VaultMemberFieldCollectionID VaultMemberField = "collection_id"
+	VaultMemberFieldUserID       VaultMemberField = "user_id"
+	VaultMemberFieldWrappedKey   VaultMemberField = "wrapped_key"
+)
+
+// VaultMemberFilterGroup is the schema VaultMemberFilterGroup.
+type VaultMemberFilterGroup struct {
+	ID                         *UUIDCondition                                   `json:"id,omitzero"`
+	Version                    *IntegerCondition                                `json:"version,omitzero"`
+	Cid                        *IntegerCondition                                `json:"cid,omitzero"`
+	Ctime                      *TimeCondition                                   `json:"ctime,omitzero"`
+	Mid                        *IntegerCondition                                `json:"mid,omitzero"`
+	Mtime                      *TimeCondition                                   `json:"mtime,omitzero"`
+	CollectionID               *UUIDCondition                                   `json:"collection_id,omitzero"`
+	UserID                     *IntegerCondition                                `json:"user_id,omitzero"`
+	WrappedKey                 *StringCondition                                 `json:"wrapped_key,omitzero"`
+	Collection                 *VaultCollectionFilterGroup                      `json:"collection,omitzero"`
+	User                       *UserFilterGroup                                 `json:"user,omitzero"`
+	Collection_ID              *UUIDCondition                                   `json:"collection.id,omitzero"`
+	Collection_Version         *IntegerCondition                                `json:"collection.version,omitzero"`
+	Collection_Cid             *IntegerCondition                                `json:"collection.cid,omitzero"`
+	Collection_Ctime           *TimeCondition                                   `json:"collection.ctime,omitzero"`
+	Collection_Mid             *IntegerCondition                                `json:"collection.mid,omitzero"`
+	Collection_Mtime           *TimeCondition                                   `json:"collection.mtime,omitzero"`
+	Collection_OwnerID         *IntegerCondition                                `json:"collection.owner_id,omitzero"`
+	Collection_Label           *StringCondition                                 `json:"collection.label,omitzero"`
+	Collection_Owner           *UserFilterGroup                                 `json:"collection.owner,omitzero"`
+	Collection_Items           *VaultMemberFilterGroupCollection_Items          `json:"collection.items,omitzero"`
+	Collection_Members         *VaultMemberFilterGroupCollection_Members        `json:"collection.members,omitzero"`
+	Collection_Owner_ID        *IntegerCondition                                `json:"collection.owner.id,omitzero"`
+	Collection_Owner_Version   *IntegerCondition                                `json:"collection.owner.version,omitzero"`
+	Collection_Owner_Cid       *IntegerCondition                                `json:"collection.owner.cid,omitzero"`
+	Collection_Owner_Ctime     *TimeCondition                                   `json:"collection.owner.ctime,omitzero"`
+	Collection_Owner_Mid       *IntegerCondition                                `json:"collection.owner.mid,omitzero"`
+	Collection_Owner_Mtime     *TimeCondition                                   `json:"collection.owner.mtime,omitzero"`
+	Collection_Owner_Username  *StringCondition                                 `json:"collection.owner.username,omitzero"`
+	Collection_Owner_Name      *StringCondition                                 `json:"collection.owner.name,omitzero"`
+	Collection_Owner_Role      *StringCondition                                 `json:"collection.owner.role,omitzero"`
+	Collection_Owner_Suspended *BooleanCondition                                `json:"collection.owner.suspended,omitzero"`
+	Collection_Owner_Projects  *VaultMemberFilterGroupCollection_Owner_Projects `json:"collection.owner.projects,omitzero"`
+	User_ID                    *IntegerCondition                                `json:"user.id,omitzero"`
+	User_Version               *IntegerCondition                                `json:"user.version,omitzero"`
+	User_Cid                   *IntegerCondition                                `json:"user.cid,omitzero"`
+	User_Ctime                 *TimeCondition                                   `json:"user.ctime,omitzero"`
+	User_Mid                   *IntegerCondition                                `json:"user.mid,omitzero"`
+	User_Mtime                 *TimeCondition                                   `json:"user.mtime,omitzero"`
+	User_Username              *StringCondition                                 `json:"user.username,omitzero"`
+	User_Name                  *StringCondition                                 `json:"user.name,omitzero"`
+	User_Role                  *StringCondition                                 `json:"user.role,omitzero"`
+	User_Suspended             *BooleanCondition                                `json:"user.suspended,omitzero"`
+	User_Projects              *VaultMemberFilterGroupUser_Projects             `json:"user.projects,omitzero"`
+	And                        []VaultMemberFilterGroup                         `json:"$and,omitzero"`
+	Or                         []VaultMemberFilterGroup                         `json:"$or,omitzero"`
+	Not                        *VaultMemberFilterGroup                          `json:"$not,omitzero"`
+}
+
+// VaultMemberFilterGroupCollection_Items is a part of what it is named after.
+type VaultMemberFilterGroupCollection_Items struct {
+	Some  *VaultItemFilterGroup `json:"$some,omitzero"`
+	Every *VaultItemFilterGroup `json:"$every,omitzero"`
+	None  *VaultItemFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultMemberFilterGroupCollection_Members is a part of what it is named after.
+type VaultMemberFilterGroupCollection_Members struct {
+	Some  *VaultMemberFilterGroup `json:"$some,omitzero"`
+	Every *VaultMemberFilterGroup `json:"$every,omitzero"`
+	None  *VaultMemberFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultMemberFilterGroupCollection_Owner_Projects is a part of what it is named after.
+type VaultMemberFilterGroupCollection_Owner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultMemberFilterGroupUser_Projects is a part of what it is named after.
+type VaultMemberFilterGroupUser_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// VaultMemberFilters: a group holds if all in it does, an array if one of its groups does; null holds for every
+// row. At most 8 levels and 200 conditions.
+type VaultMemberFilters = []VaultMemberFilterGroup
+
+// VaultMemberGroupBy is the schema VaultMemberGroupBy.
+type VaultMemberGroupBy = any
+
+// VaultMemberInclude is the schema VaultMemberInclude.
+type VaultMemberInclude struct {
+	Collection *VaultMemberIncludeCollection `json:"collection,omitzero"`
+	User       *VaultMemberIncludeUser       `json:"user,omitzero"`
+}
+
+// VaultMemberIncludeCollection is a part of what it is named after.
+type VaultMemberIncludeCollection struct {
+	Fields  []VaultCollectionField  `json:"fields,omitzero"`
+	Include *VaultCollectionInclude `json:"include,omitzero"`
+}
+
+// VaultMemberIncludeUser is a part of what it is named after.
+type VaultMemberIncludeUser struct {
+	Fields  []UserField  `json:"fields,omitzero"`
+	Include *UserInclude `json:"include,omitzero"`
+}
+
+// VaultMemberListOptions is the schema VaultMemberListOptions.
+type VaultMemberListOptions struct {
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]  `json:"offset,omitzero"`
+	OrderBys []VaultMemberOrderBy  `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Fields   []VaultMemberField    `json:"fields,omitzero"`
+	Include  *VaultMemberInclude   `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]   `json:"total,omitzero"`
+}
+
+// VaultMemberOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
+// descending.
+type VaultMemberOrderBy string
+
+// The values of VaultMemberOrderBy.
+const (
+	VaultMemberOrderByID                             VaultMemberOrderBy = "id"
+	VaultMemberOrderByIDDesc                         VaultMemberOrderBy = "!id"
+	VaultMemberOrderByVersion                        VaultMemberOrderBy = "version"
+	VaultMemberOrderByVersionDesc                    VaultMemberOrderBy = "!version"
+	VaultMemberOrderByCid                            VaultMemberOrderBy = "cid"
+	VaultMemberOrderByCidDesc                        VaultMemberOrderBy = "!cid"
+	VaultMemberOrderByCtime                          VaultMemberOrderBy = "ctime"
+	VaultMemberOrderByCtimeDesc                      VaultMemberOrderBy = "!ctime"
+	VaultMemberOrderByMid                            VaultMemberOrderBy = "mid"
+	VaultMemberOrderByMidDesc                        VaultMemberOrderBy = "!mid"
+	VaultMemberOrderByMtime                          VaultMemberOrderBy = "mtime"
+	VaultMemberOrderByMtimeDesc                      VaultMemberOrderBy = "!mtime"
+	VaultMemberOrderByCollectionID                   VaultMemberOrderBy = "collection_id"
+	VaultMemberOrderByCollectionIDDesc               VaultMemberOrderBy = "!collection_id"
+	VaultMemberOrderByUserID                         VaultMemberOrderBy = "user_id"
+	VaultMemberOrderByUserIDDesc                     VaultMemberOrderBy = "!user_id"
+	VaultMemberOrderByWrappedKey                     VaultMemberOrderBy = "wrapped_key"
+	VaultMemberOrderByWrappedKeyDesc                 VaultMemberOrderBy = "!wrapped_key"
+	VaultMemberOrderByCollection_ID                  VaultMemberOrderBy = "collection.id"
+	VaultMemberOrderByCollection_IDDesc              VaultMemberOrderBy = "!collection.id"
+	VaultMemberOrderByCollection_Version             VaultMemberOrderBy = "collection.version"
+	VaultMemberOrderByCollection_VersionDesc         VaultMemberOrderBy = "!collection.version"
+	VaultMemberOrderByCollection_Cid                 VaultMemberOrderBy = "collection.cid"
+	VaultMemberOrderByCollection_CidDesc             VaultMemberOrderBy = "!collection.cid"
+	VaultMemberOrderByCollection_Ctime               VaultMemberOrderBy = "collection.ctime"
+	VaultMemberOrderByCollection_CtimeDesc           VaultMemberOrderBy = "!collection.ctime"
+	VaultMemberOrderByCollection_Mid                 VaultMemberOrderBy = "collection.mid"
+	VaultMemberOrderByCollection_MidDesc             VaultMemberOrderBy = "!collection.mid"
+	VaultMemberOrderByCollection_Mtime               VaultMemberOrderBy = "collection.mtime"
+	VaultMemberOrderByCollection_MtimeDesc           VaultMemberOrderBy = "!collection.mtime"
+	VaultMemberOrderByCollection_OwnerID             VaultMemberOrderBy = "collection.owner_id"
+	VaultMemberOrderByCollection_OwnerIDDesc         VaultMemberOrderBy = "!collection.owner_id"
+	VaultMemberOrderByCollection_Label               VaultMemberOrderBy = "collection.label"
+	VaultMemberOrderByCollection_LabelDesc           VaultMemberOrderBy = "!collection.label"
+	VaultMemberOrderByCollection_Owner_ID            VaultMemberOrderBy = "collection.owner.id"
+	VaultMemberOrderByCollection_Owner_IDDesc        VaultMemberOrderBy = "!collection.owner.id"
+	VaultMemberOrderByCollection_Owner_Version       VaultMemberOrderBy = "collection.owner.version"
+	VaultMemberOrderByCollection_Owner_VersionDesc   VaultMemberOrderBy = "!collection.owner.version"
+	VaultMemberOrderByCollection_Owner_Cid           VaultMemberOrderBy = "collection.owner.cid"
+	VaultMemberOrderByCollection_Owner_CidDesc       VaultMemberOrderBy = "!collection.owner.cid"
+	VaultMemberOrderByCollection_Owner_Ctime         VaultMemberOrderBy = "collection.owner.ctime"
+	VaultMemberOrderByCollection_Owner_CtimeDesc     VaultMemberOrderBy = "!collection.owner.ctime"
+	VaultMemberOrderByCollection_Owner_Mid           VaultMemberOrderBy = "collection.owner.mid"
+	VaultMemberOrderByCollection_Owner_MidDesc       VaultMemberOrderBy = "!collection.owner.mid"
+	VaultMemberOrderByCollection_Owner_Mtime         VaultMemberOrderBy = "collection.owner.mtime"
+	VaultMemberOrderByCollection_Owner_MtimeDesc     VaultMemberOrderBy = "!collection.owner.mtime"
+	VaultMemberOrderByCollection_Owner_Username      VaultMemberOrderBy = "collection.owner.username"
+	VaultMemberOrderByCollection_Owner_UsernameDesc  VaultMemberOrderBy = "!collection.owner.username"
+	VaultMemberOrderByCollection_Owner_Name          VaultMemberOrderBy = "collection.owner.name"
+	VaultMemberOrderByCollection_Owner_NameDesc      VaultMemberOrderBy = "!collection.owner.name"
+	VaultMemberOrderByCollection_Owner_Role          VaultMemberOrderBy = "collection.owner.role"
+	VaultMemberOrderByCollection_Owner_RoleDesc      VaultMemberOrderBy = "!collection.owner.role"
+	VaultMemberOrderByCollection_Owner_Suspended     VaultMemberOrderBy = "collection.owner.suspended"
+	VaultMemberOrderByCollection_Owner_SuspendedDesc VaultMemberOrderBy = "!collection.owner.suspended"
+	VaultMemberOrderByUser_ID                        VaultMemberOrderBy = "user.id"
+	VaultMemberOrderByUser_IDDesc                    VaultMemberOrderBy = "!user.id"
+	VaultMemberOrderByUser_Version                   VaultMemberOrderBy = "user.version"
+	VaultMemberOrderByUser_VersionDesc               VaultMemberOrderBy = "!user.version"
+	VaultMemberOrderByUser_Cid                       VaultMemberOrderBy = "user.cid"
+	VaultMemberOrderByUser_CidDesc                   VaultMemberOrderBy = "!user.cid"
+	VaultMemberOrderByUser_Ctime                     VaultMemberOrderBy = "user.ctime"
+	VaultMemberOrderByUser_CtimeDesc                 VaultMemberOrderBy = "!user.ctime"
+	VaultMemberOrderByUser_Mid                       VaultMemberOrderBy = "user.mid"
+	VaultMemberOrderByUser_MidDesc                   VaultMemberOrderBy = "!user.mid"
+	VaultMemberOrderByUser_Mtime                     VaultMemberOrderBy = "user.mtime"
+	VaultMemberOrderByUser_MtimeDesc                 VaultMemberOrderBy = "!user.mtime"
+	VaultMemberOrderByUser_Username                  VaultMemberOrderBy = "user.username"
+	VaultMemberOrderByUser_UsernameDesc              VaultMemberOrderBy = "!user.username"
+	VaultMemberOrderByUser_Name                      VaultMemberOrderBy = "user.name"
+	VaultMemberOrderByUser_NameDesc                  VaultMemberOrderBy = "!user.name"
+	VaultMemberOrderByUser_Role                      VaultMemberOrderBy = "user.role"
+	VaultMemberOrderByUser_RoleDesc                  VaultMemberOrderBy = "!user.role"
+	VaultMemberOrderByUser_Suspended                 VaultMemberOrderBy = "user.suspended"
+	VaultMemberOrderByUser_SuspendedDesc             VaultMemberOrderBy = "!user.suspended"
+)
+
+// VaultMemberUpdate is the schema VaultMemberUpdate.
+type VaultMemberUpdate struct {
+	WrappedKey *string `json:"wrapped_key,omitzero"`
+}

@@ -107,6 +107,69 @@ export interface Methods {
     result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
   };
   /**
+   * Count, add up and compare vault collections, by groups. A member of the data has the names of
+   * `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a
+   * number or null, the least and the most are values of the field or null. `more` tells whether there
+   * are more groups than the limit.
+   */
+  aggregate_vault_collections: {
+    params: {
+      filters?: VaultCollectionFilters;
+      group_by?: VaultCollectionGroupBy[] | null;
+      aggregates: VaultCollectionAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
+   * Count, add up and compare vault items, by groups. A member of the data has the names of `group_by`
+   * and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null,
+   * the least and the most are values of the field or null. `more` tells whether there are more groups
+   * than the limit.
+   */
+  aggregate_vault_items: {
+    params: {
+      filters?: VaultItemFilters;
+      group_by?: VaultItemGroupBy[] | null;
+      aggregates: VaultItemAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
+   * Count, add up and compare vault members, by groups. A member of the data has the names of `group_by`
+   * and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null,
+   * the least and the most are values of the field or null. `more` tells whether there are more groups
+   * than the limit.
+   */
+  aggregate_vault_members: {
+    params: {
+      filters?: VaultMemberFilters;
+      group_by?: VaultMemberGroupBy[] | null;
+      aggregates: VaultMemberAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
    * Log in on a WebSocket whose handshake had no credential, or go on with a newer token. On a WebSocket
    * only, at `GET /api/rpc`. A newer token must be of the same user and tenant.
    */
@@ -145,6 +208,21 @@ export interface Methods {
   /** Count the users that the filters choose */
   count_users: {
     params: { filters?: UserFilters };
+    result: { data: { count: number } };
+  };
+  /** Count the vault collections that the filters choose */
+  count_vault_collections: {
+    params: { filters?: VaultCollectionFilters };
+    result: { data: { count: number } };
+  };
+  /** Count the vault items that the filters choose */
+  count_vault_items: {
+    params: { filters?: VaultItemFilters };
+    result: { data: { count: number } };
+  };
+  /** Count the vault members that the filters choose */
+  count_vault_members: {
+    params: { filters?: VaultMemberFilters };
     result: { data: { count: number } };
   };
   /**
@@ -232,6 +310,70 @@ export interface Methods {
     };
     result: { data: Task[]; position: number | null };
   };
+  /**
+   * Create a vault collection. Its owner becomes its first member, with `wrapped_key`: the key of its
+   * items, which the client has made, wrapped for the owner.
+   */
+  create_vault_collection: {
+    params: {
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+      data: VaultCollectionCreate;
+      wrapped_key: string;
+    };
+    result: { data: VaultCollection; position: number | null };
+  };
+  /** Create a vault item */
+  create_vault_item: {
+    params: {
+      data: VaultItemCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultItem; position: number | null };
+  };
+  /** Create vault items. At most 1,000 of them, all or nothing. */
+  create_vault_items: {
+    params: {
+      data: VaultItemCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultItem[]; position: number | null };
+  };
+  /** Create a vault member */
+  create_vault_member: {
+    params: {
+      data: VaultMemberCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultMember; position: number | null };
+  };
+  /** Create vault members. At most 1,000 of them, all or nothing. */
+  create_vault_members: {
+    params: {
+      data: VaultMemberCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultMember[]; position: number | null };
+  };
   /** Delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key. */
   delete_api_key: {
     params: {
@@ -308,6 +450,86 @@ export interface Methods {
     };
     result: { data: Task[]; position: number | null };
   };
+  /**
+   * Delete the vault collection with an id. The answer has it as it was. A `version` is as in
+   * update_vault_collection.
+   */
+  delete_vault_collection: {
+    params: {
+      id: string;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultCollection; position: number | null };
+  };
+  /**
+   * Delete the vault item with an id. The answer has it as it was. A `version` is as in
+   * update_vault_item.
+   */
+  delete_vault_item: {
+    params: {
+      id: string;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultItem; position: number | null };
+  };
+  /**
+   * Delete vault items. Those with the ids, or those that the filters choose: one of the two is given.
+   * At most 1,000 of them, all or nothing. The answer has them as they were.
+   */
+  delete_vault_items: {
+    params: {
+      ids?: string[] | null;
+      filters?: VaultItemFilterGroup | VaultItemFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultItem[]; position: number | null };
+  };
+  /**
+   * Delete the vault member with an id. The answer has it as it was. A `version` is as in
+   * update_vault_member.
+   */
+  delete_vault_member: {
+    params: {
+      id: string;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultMember; position: number | null };
+  };
+  /**
+   * Delete vault members. Those with the ids, or those that the filters choose: one of the two is given.
+   * At most 1,000 of them, all or nothing. The answer has them as they were.
+   */
+  delete_vault_members: {
+    params: {
+      ids?: string[] | null;
+      filters?: VaultMemberFilterGroup | VaultMemberFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultMember[]; position: number | null };
+  };
   /** Get the project with an id */
   get_project: {
     params: { id: number; fields?: ProjectField[] | null; include?: ProjectInclude | null };
@@ -322,6 +544,21 @@ export interface Methods {
   get_user: {
     params: { id: number; fields?: UserField[] | null; include?: UserInclude | null };
     result: { data: User };
+  };
+  /** Get the vault collection with an id */
+  get_vault_collection: {
+    params: { id: string; fields?: VaultCollectionField[] | null; include?: VaultCollectionInclude | null };
+    result: { data: VaultCollection };
+  };
+  /** Get the vault item with an id */
+  get_vault_item: {
+    params: { id: string; fields?: VaultItemField[] | null; include?: VaultItemInclude | null };
+    result: { data: VaultItem };
+  };
+  /** Get the vault member with an id */
+  get_vault_member: {
+    params: { id: string; fields?: VaultMemberField[] | null; include?: VaultMemberInclude | null };
+    result: { data: VaultMember };
   };
   /**
    * List api keys. Those that the filters choose, in the order asked for; the id is always the last key,
@@ -383,6 +620,33 @@ export interface Methods {
     result: { data: User[]; next_cursor: string | null; total?: number };
   };
   /**
+   * List vault collections. Those that the filters choose, in the order asked for; the id is always the
+   * last key, so the order is total. `next_cursor` leads to the page after this one and is null when
+   * there is none; `total` is there if it was asked for.
+   */
+  list_vault_collections: {
+    params: { filters?: VaultCollectionFilters; list_options?: VaultCollectionListOptions | null };
+    result: { data: VaultCollection[]; next_cursor: string | null; total?: number };
+  };
+  /**
+   * List vault items. Those that the filters choose, in the order asked for; the id is always the last
+   * key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
+   * none; `total` is there if it was asked for.
+   */
+  list_vault_items: {
+    params: { filters?: VaultItemFilters; list_options?: VaultItemListOptions | null };
+    result: { data: VaultItem[]; next_cursor: string | null; total?: number };
+  };
+  /**
+   * List vault members. Those that the filters choose, in the order asked for; the id is always the last
+   * key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
+   * none; `total` is there if it was asked for.
+   */
+  list_vault_members: {
+    params: { filters?: VaultMemberFilters; list_options?: VaultMemberListOptions | null };
+    result: { data: VaultMember[]; next_cursor: string | null; total?: number };
+  };
+  /**
    * Register a replica. Entries that no registered replica has left to see may be pruned sooner than
    * others. A replica that acknowledges no position for a time that the server sets expires; a user may
    * have 100 in a tenant.
@@ -427,7 +691,12 @@ export interface Methods {
       /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
       epoch?: string | null;
       /** Those to follow; all, if it is left out. */
-      entities?: ("api_key" | "project" | "task" | "user")[] | null;
+      entities?: ("api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member")[] | null;
+      /**
+       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
+       * is left out. Other rows are not concerned.
+       */
+      groups?: string[] | null;
     };
     result: { data: { position: number; epoch: string } };
   };
@@ -453,7 +722,12 @@ export interface Methods {
   sync_bootstrap: {
     params: {
       /** Those to follow; all, if it is left out. */
-      entities?: ("api_key" | "project" | "task" | "user")[] | null;
+      entities?: ("api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member")[] | null;
+      /**
+       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
+       * is left out. Other rows are not concerned.
+       */
+      groups?: string[] | null;
       cursor?: string | null;
       limit?: number | null;
       /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
@@ -472,7 +746,12 @@ export interface Methods {
       since: number;
       limit?: number | null;
       /** Those to follow; all, if it is left out. */
-      entities?: ("api_key" | "project" | "task" | "user")[] | null;
+      entities?: ("api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member")[] | null;
+      /**
+       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
+       * is left out. Other rows are not concerned.
+       */
+      groups?: string[] | null;
       coalesce?: boolean | null;
       /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
       epoch?: string | null;
@@ -509,7 +788,7 @@ export interface Methods {
         /** A UUIDv7 made for this mutation. */
         mutation_id: string;
         op: "create" | "update" | "delete";
-        entity: "project" | "task";
+        entity: "project" | "task" | "vault_item" | "vault_member";
         /** Of the row. To create one, a UUIDv7 where ids are UUIDs, else none. */
         id?: number | string | null;
         version?: number | null;
@@ -604,6 +883,86 @@ export interface Methods {
     result: { data: Task[]; position: number | null };
   };
   /**
+   * Update the vault collection with an id. Fields that are left out stay as they are, and null in a
+   * field that can be null sets it so. With a `version` that is not the current one nothing changes:
+   * CONFLICT, with the row as it is.
+   */
+  update_vault_collection: {
+    params: {
+      id: string;
+      data: VaultCollectionUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultCollection; position: number | null };
+  };
+  /**
+   * Update the vault item with an id. Fields that are left out stay as they are, and null in a field
+   * that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT,
+   * with the row as it is.
+   */
+  update_vault_item: {
+    params: {
+      id: string;
+      data: VaultItemUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultItem; position: number | null };
+  };
+  /** Update all vault items that the filters choose. At most 1,000 of them, all or nothing. */
+  update_vault_items: {
+    params: {
+      filters: VaultItemFilterGroup | VaultItemFilterGroup[];
+      data: VaultItemUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultItem[]; position: number | null };
+  };
+  /**
+   * Update the vault member with an id. Fields that are left out stay as they are, and null in a field
+   * that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT,
+   * with the row as it is.
+   */
+  update_vault_member: {
+    params: {
+      id: string;
+      data: VaultMemberUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultMember; position: number | null };
+  };
+  /** Update all vault members that the filters choose. At most 1,000 of them, all or nothing. */
+  update_vault_members: {
+    params: {
+      filters: VaultMemberFilterGroup | VaultMemberFilterGroup[];
+      data: VaultMemberUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultMember[]; position: number | null };
+  };
+  /**
    * Create a project, or update the one that is there. A row with the same values in the fields `on` is
    * updated with the data, else a new one is created.
    */
@@ -637,6 +996,40 @@ export interface Methods {
     };
     result: { data: Task; position: number | null };
   };
+  /**
+   * Create a vault item, or update the one that is there. A row with the same values in the fields `on`
+   * is updated with the data, else a new one is created.
+   */
+  upsert_vault_item: {
+    params: {
+      data: VaultItemCreate;
+      /** There is no unique key to name. */
+      on: unknown[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultItem; position: number | null };
+  };
+  /**
+   * Create a vault member, or update the one that is there. A row with the same values in the fields
+   * `on` is updated with the data, else a new one is created.
+   */
+  upsert_vault_member: {
+    params: {
+      data: VaultMemberCreate;
+      /** The fields by which a row is the same: those of a unique key. */
+      on: ("collection_id" | "user_id")[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: VaultMember; position: number | null };
+  };
 }
 
 /** What does not just write may be called again when an answer is lost. */
@@ -646,32 +1039,54 @@ const access: Record<keyof Methods, Access> = {
   aggregate_projects: "read",
   aggregate_tasks: "read",
   aggregate_users: "read",
+  aggregate_vault_collections: "read",
+  aggregate_vault_items: "read",
+  aggregate_vault_members: "read",
   authenticate: "write",
   change_password: "once",
   count_changes: "read",
   count_projects: "read",
   count_tasks: "read",
   count_users: "read",
+  count_vault_collections: "read",
+  count_vault_items: "read",
+  count_vault_members: "read",
   create_api_key: "once",
   create_project: "once",
   create_projects: "once",
   create_task: "once",
   create_tasks: "once",
+  create_vault_collection: "once",
+  create_vault_item: "once",
+  create_vault_items: "once",
+  create_vault_member: "once",
+  create_vault_members: "once",
   delete_api_key: "once",
   delete_project: "once",
   delete_projects: "once",
   delete_replica: "write",
   delete_task: "once",
   delete_tasks: "once",
+  delete_vault_collection: "once",
+  delete_vault_item: "once",
+  delete_vault_items: "once",
+  delete_vault_member: "once",
+  delete_vault_members: "once",
   get_project: "read",
   get_task: "read",
   get_user: "read",
+  get_vault_collection: "read",
+  get_vault_item: "read",
+  get_vault_member: "read",
   list_api_keys: "read",
   list_changes: "read",
   list_projects: "read",
   list_replicas: "read",
   list_tasks: "read",
   list_users: "read",
+  list_vault_collections: "read",
+  list_vault_items: "read",
+  list_vault_members: "read",
   register_replica: "write",
   resume_user: "once",
   "rpc.discover": "read",
@@ -686,8 +1101,15 @@ const access: Record<keyof Methods, Access> = {
   update_projects: "once",
   update_task: "once",
   update_tasks: "once",
+  update_vault_collection: "once",
+  update_vault_item: "once",
+  update_vault_items: "once",
+  update_vault_member: "once",
+  update_vault_members: "once",
   upsert_project: "once",
   upsert_task: "once",
+  upsert_vault_item: "once",
+  upsert_vault_member: "once",
 };
 
 /** A client of Rowcall 0.1.0: it has a method for each of the server's. */
@@ -945,7 +1367,7 @@ export interface Entry {
   /** The user who made it. */
   actor: number;
   method: string;
-  entity: "api_key" | "project" | "task" | "user";
+  entity: "api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member";
   id: number | string;
   op: "create" | "update" | "delete";
   version: number;
@@ -1390,7 +1812,7 @@ export type StringCondition =
     };
 
 export interface SyncRow {
-  entity: "api_key" | "project" | "task" | "user";
+  entity: "api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member";
   id: number | string;
   version: number;
   /** The row, as get_<entity> answers it, without the fields that the log does not keep. */
@@ -2009,3 +2431,1216 @@ export type UserOrderBy =
   | "!role"
   | "suspended"
   | "!suspended";
+
+export type UuidCondition =
+  | string
+  | null
+  | {
+      $eq?: string | null;
+      $gt?: string;
+      $gte?: string;
+      $in?: (string | null)[];
+      $lt?: string;
+      $lte?: string;
+      $not?: string | null;
+      $notIn?: (string | null)[];
+      $null?: boolean;
+    };
+
+export interface VaultCollection {
+  id: string;
+  /** 1 at first, and one more with each update. */
+  version: number;
+  /** The user who created it. */
+  cid: number;
+  /** When it was created. */
+  ctime: string;
+  /** The user who changed it last. */
+  mid: number;
+  /** When it was changed last. */
+  mtime: string;
+  owner_id: number;
+  label: string;
+  /** There if it was included. */
+  owner?: User | null;
+  /** There if it was included. */
+  items?: VaultItem[];
+  /** There if it was included. */
+  members?: VaultMember[];
+}
+
+export type VaultCollectionAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg: "version" | "cid" | "mid" | "owner_id" | "owner.id" | "owner.version" | "owner.cid" | "owner.mid";
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "owner_id"
+              | "label"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role"
+              | "owner.suspended";
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "owner_id"
+              | "label"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role"
+              | "owner.suspended";
+          }
+        | {
+            max:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "owner_id"
+              | "label"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role";
+          }
+        | {
+            min:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "owner_id"
+              | "label"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role";
+          }
+        | {
+            sum: "version" | "cid" | "mid" | "owner_id" | "owner.id" | "owner.version" | "owner.cid" | "owner.mid";
+          };
+    }
+  | null;
+
+export interface VaultCollectionCreate {
+  id?: string;
+  label: string;
+}
+
+export type VaultCollectionField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "owner_id" | "label";
+
+export interface VaultCollectionFilterGroup {
+  id?: UuidCondition;
+  version?: IntegerCondition;
+  cid?: IntegerCondition;
+  ctime?: TimeCondition;
+  mid?: IntegerCondition;
+  mtime?: TimeCondition;
+  owner_id?: IntegerCondition;
+  label?: StringCondition;
+  owner?: UserFilterGroup | null;
+  items?: { $some?: VaultItemFilterGroup; $every?: VaultItemFilterGroup; $none?: VaultItemFilterGroup };
+  members?: { $some?: VaultMemberFilterGroup; $every?: VaultMemberFilterGroup; $none?: VaultMemberFilterGroup };
+  "owner.id"?: IntegerCondition;
+  "owner.version"?: IntegerCondition;
+  "owner.cid"?: IntegerCondition;
+  "owner.ctime"?: TimeCondition;
+  "owner.mid"?: IntegerCondition;
+  "owner.mtime"?: TimeCondition;
+  "owner.username"?: StringCondition;
+  "owner.name"?: StringCondition;
+  "owner.role"?: StringCondition;
+  "owner.suspended"?: BooleanCondition;
+  "owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  $and?: VaultCollectionFilterGroup[];
+  $or?: VaultCollectionFilterGroup[];
+  $not?: VaultCollectionFilterGroup;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type VaultCollectionFilters = VaultCollectionFilterGroup | VaultCollectionFilterGroup[] | null;
+
+export type VaultCollectionGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "owner_id"
+  | "label"
+  | "owner.id"
+  | "owner.version"
+  | "owner.cid"
+  | "owner.ctime"
+  | "owner.mid"
+  | "owner.mtime"
+  | "owner.username"
+  | "owner.name"
+  | "owner.role"
+  | "owner.suspended"
+  | {
+      [name: string]:
+        | {
+            day: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year: "ctime" | "mtime" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type VaultCollectionInclude =
+  | ("owner" | "items" | "members")[]
+  | {
+      owner?: { fields?: UserField[] | null; include?: UserInclude | null } | null;
+      items?:
+        | {
+            fields?: VaultItemField[] | null;
+            include?: VaultItemInclude | null;
+            filters?: VaultItemFilters;
+            order_bys?: VaultItemOrderBy | VaultItemOrderBy[] | null;
+            limit?: number;
+          }
+        | null;
+      members?:
+        | {
+            fields?: VaultMemberField[] | null;
+            include?: VaultMemberInclude | null;
+            filters?: VaultMemberFilters;
+            order_bys?: VaultMemberOrderBy | VaultMemberOrderBy[] | null;
+            limit?: number;
+          }
+        | null;
+    };
+
+export interface VaultCollectionListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: VaultCollectionOrderBy | VaultCollectionOrderBy[] | null;
+  cursor?: string | null;
+  fields?: VaultCollectionField[] | null;
+  include?: VaultCollectionInclude | null;
+  total?: boolean | null;
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type VaultCollectionOrderBy =
+  | "id"
+  | "!id"
+  | "version"
+  | "!version"
+  | "cid"
+  | "!cid"
+  | "ctime"
+  | "!ctime"
+  | "mid"
+  | "!mid"
+  | "mtime"
+  | "!mtime"
+  | "owner_id"
+  | "!owner_id"
+  | "label"
+  | "!label"
+  | "owner.id"
+  | "!owner.id"
+  | "owner.version"
+  | "!owner.version"
+  | "owner.cid"
+  | "!owner.cid"
+  | "owner.ctime"
+  | "!owner.ctime"
+  | "owner.mid"
+  | "!owner.mid"
+  | "owner.mtime"
+  | "!owner.mtime"
+  | "owner.username"
+  | "!owner.username"
+  | "owner.name"
+  | "!owner.name"
+  | "owner.role"
+  | "!owner.role"
+  | "owner.suspended"
+  | "!owner.suspended";
+
+export interface VaultCollectionUpdate {
+  label?: string;
+}
+
+export interface VaultItem {
+  id: string;
+  /** 1 at first, and one more with each update. */
+  version: number;
+  /** The user who created it. */
+  cid: number;
+  /** When it was created. */
+  ctime: string;
+  /** The user who changed it last. */
+  mid: number;
+  /** When it was changed last. */
+  mtime: string;
+  collection_id: string;
+  payload: string;
+  /** There if it was included. */
+  collection?: VaultCollection | null;
+}
+
+export type VaultItemAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg:
+              | "version"
+              | "cid"
+              | "mid"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.mid"
+              | "collection.owner_id"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.mid";
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "collection_id"
+              | "payload"
+              | "collection.id"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.ctime"
+              | "collection.mid"
+              | "collection.mtime"
+              | "collection.owner_id"
+              | "collection.label"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.ctime"
+              | "collection.owner.mid"
+              | "collection.owner.mtime"
+              | "collection.owner.username"
+              | "collection.owner.name"
+              | "collection.owner.role"
+              | "collection.owner.suspended";
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "collection_id"
+              | "payload"
+              | "collection.id"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.ctime"
+              | "collection.mid"
+              | "collection.mtime"
+              | "collection.owner_id"
+              | "collection.label"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.ctime"
+              | "collection.owner.mid"
+              | "collection.owner.mtime"
+              | "collection.owner.username"
+              | "collection.owner.name"
+              | "collection.owner.role"
+              | "collection.owner.suspended";
+          }
+        | {
+            max:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "payload"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.ctime"
+              | "collection.mid"
+              | "collection.mtime"
+              | "collection.owner_id"
+              | "collection.label"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.ctime"
+              | "collection.owner.mid"
+              | "collection.owner.mtime"
+              | "collection.owner.username"
+              | "collection.owner.name"
+              | "collection.owner.role";
+          }
+        | {
+            min:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "payload"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.ctime"
+              | "collection.mid"
+              | "collection.mtime"
+              | "collection.owner_id"
+              | "collection.label"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.ctime"
+              | "collection.owner.mid"
+              | "collection.owner.mtime"
+              | "collection.owner.username"
+              | "collection.owner.name"
+              | "collection.owner.role";
+          }
+        | {
+            sum:
+              | "version"
+              | "cid"
+              | "mid"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.mid"
+              | "collection.owner_id"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.mid";
+          };
+    }
+  | null;
+
+export interface VaultItemCreate {
+  id?: string;
+  collection_id: string;
+  payload: string;
+}
+
+export type VaultItemField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "collection_id" | "payload";
+
+export interface VaultItemFilterGroup {
+  id?: UuidCondition;
+  version?: IntegerCondition;
+  cid?: IntegerCondition;
+  ctime?: TimeCondition;
+  mid?: IntegerCondition;
+  mtime?: TimeCondition;
+  collection_id?: UuidCondition;
+  payload?: StringCondition;
+  collection?: VaultCollectionFilterGroup | null;
+  "collection.id"?: UuidCondition;
+  "collection.version"?: IntegerCondition;
+  "collection.cid"?: IntegerCondition;
+  "collection.ctime"?: TimeCondition;
+  "collection.mid"?: IntegerCondition;
+  "collection.mtime"?: TimeCondition;
+  "collection.owner_id"?: IntegerCondition;
+  "collection.label"?: StringCondition;
+  "collection.owner"?: UserFilterGroup | null;
+  "collection.items"?: { $some?: VaultItemFilterGroup; $every?: VaultItemFilterGroup; $none?: VaultItemFilterGroup };
+  "collection.members"?: { $some?: VaultMemberFilterGroup; $every?: VaultMemberFilterGroup; $none?: VaultMemberFilterGroup };
+  "collection.owner.id"?: IntegerCondition;
+  "collection.owner.version"?: IntegerCondition;
+  "collection.owner.cid"?: IntegerCondition;
+  "collection.owner.ctime"?: TimeCondition;
+  "collection.owner.mid"?: IntegerCondition;
+  "collection.owner.mtime"?: TimeCondition;
+  "collection.owner.username"?: StringCondition;
+  "collection.owner.name"?: StringCondition;
+  "collection.owner.role"?: StringCondition;
+  "collection.owner.suspended"?: BooleanCondition;
+  "collection.owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  $and?: VaultItemFilterGroup[];
+  $or?: VaultItemFilterGroup[];
+  $not?: VaultItemFilterGroup;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type VaultItemFilters = VaultItemFilterGroup | VaultItemFilterGroup[] | null;
+
+export type VaultItemGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "collection_id"
+  | "payload"
+  | "collection.id"
+  | "collection.version"
+  | "collection.cid"
+  | "collection.ctime"
+  | "collection.mid"
+  | "collection.mtime"
+  | "collection.owner_id"
+  | "collection.label"
+  | "collection.owner.id"
+  | "collection.owner.version"
+  | "collection.owner.cid"
+  | "collection.owner.ctime"
+  | "collection.owner.mid"
+  | "collection.owner.mtime"
+  | "collection.owner.username"
+  | "collection.owner.name"
+  | "collection.owner.role"
+  | "collection.owner.suspended"
+  | {
+      [name: string]:
+        | {
+            day:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type VaultItemInclude =
+  | "collection"[]
+  | {
+      collection?: { fields?: VaultCollectionField[] | null; include?: VaultCollectionInclude | null } | null;
+    };
+
+export interface VaultItemListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: VaultItemOrderBy | VaultItemOrderBy[] | null;
+  cursor?: string | null;
+  fields?: VaultItemField[] | null;
+  include?: VaultItemInclude | null;
+  total?: boolean | null;
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type VaultItemOrderBy =
+  | "id"
+  | "!id"
+  | "version"
+  | "!version"
+  | "cid"
+  | "!cid"
+  | "ctime"
+  | "!ctime"
+  | "mid"
+  | "!mid"
+  | "mtime"
+  | "!mtime"
+  | "collection_id"
+  | "!collection_id"
+  | "payload"
+  | "!payload"
+  | "collection.id"
+  | "!collection.id"
+  | "collection.version"
+  | "!collection.version"
+  | "collection.cid"
+  | "!collection.cid"
+  | "collection.ctime"
+  | "!collection.ctime"
+  | "collection.mid"
+  | "!collection.mid"
+  | "collection.mtime"
+  | "!collection.mtime"
+  | "collection.owner_id"
+  | "!collection.owner_id"
+  | "collection.label"
+  | "!collection.label"
+  | "collection.owner.id"
+  | "!collection.owner.id"
+  | "collection.owner.version"
+  | "!collection.owner.version"
+  | "collection.owner.cid"
+  | "!collection.owner.cid"
+  | "collection.owner.ctime"
+  | "!collection.owner.ctime"
+  | "collection.owner.mid"
+  | "!collection.owner.mid"
+  | "collection.owner.mtime"
+  | "!collection.owner.mtime"
+  | "collection.owner.username"
+  | "!collection.owner.username"
+  | "collection.owner.name"
+  | "!collection.owner.name"
+  | "collection.owner.role"
+  | "!collection.owner.role"
+  | "collection.owner.suspended"
+  | "!collection.owner.suspended";
+
+export interface VaultItemUpdate {
+  payload?: string;
+}
+
+export interface VaultMember {
+  id: string;
+  /** 1 at first, and one more with each update. */
+  version: number;
+  /** The user who created it. */
+  cid: number;
+  /** When it was created. */
+  ctime: string;
+  /** The user who changed it last. */
+  mid: number;
+  /** When it was changed last. */
+  mtime: string;
+  collection_id: string;
+  user_id: number;
+  wrapped_key: string;
+  /** There if it was included. */
+  collection?: VaultCollection | null;
+  /** There if it was included. */
+  user?: User | null;
+}
+
+export type VaultMemberAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg:
+              | "version"
+              | "cid"
+              | "mid"
+              | "user_id"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.mid"
+              | "collection.owner_id"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.mid"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.mid";
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "collection_id"
+              | "user_id"
+              | "wrapped_key"
+              | "collection.id"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.ctime"
+              | "collection.mid"
+              | "collection.mtime"
+              | "collection.owner_id"
+              | "collection.label"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.ctime"
+              | "collection.owner.mid"
+              | "collection.owner.mtime"
+              | "collection.owner.username"
+              | "collection.owner.name"
+              | "collection.owner.role"
+              | "collection.owner.suspended"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.ctime"
+              | "user.mid"
+              | "user.mtime"
+              | "user.username"
+              | "user.name"
+              | "user.role"
+              | "user.suspended";
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "collection_id"
+              | "user_id"
+              | "wrapped_key"
+              | "collection.id"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.ctime"
+              | "collection.mid"
+              | "collection.mtime"
+              | "collection.owner_id"
+              | "collection.label"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.ctime"
+              | "collection.owner.mid"
+              | "collection.owner.mtime"
+              | "collection.owner.username"
+              | "collection.owner.name"
+              | "collection.owner.role"
+              | "collection.owner.suspended"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.ctime"
+              | "user.mid"
+              | "user.mtime"
+              | "user.username"
+              | "user.name"
+              | "user.role"
+              | "user.suspended";
+          }
+        | {
+            max:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "user_id"
+              | "wrapped_key"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.ctime"
+              | "collection.mid"
+              | "collection.mtime"
+              | "collection.owner_id"
+              | "collection.label"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.ctime"
+              | "collection.owner.mid"
+              | "collection.owner.mtime"
+              | "collection.owner.username"
+              | "collection.owner.name"
+              | "collection.owner.role"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.ctime"
+              | "user.mid"
+              | "user.mtime"
+              | "user.username"
+              | "user.name"
+              | "user.role";
+          }
+        | {
+            min:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "user_id"
+              | "wrapped_key"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.ctime"
+              | "collection.mid"
+              | "collection.mtime"
+              | "collection.owner_id"
+              | "collection.label"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.ctime"
+              | "collection.owner.mid"
+              | "collection.owner.mtime"
+              | "collection.owner.username"
+              | "collection.owner.name"
+              | "collection.owner.role"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.ctime"
+              | "user.mid"
+              | "user.mtime"
+              | "user.username"
+              | "user.name"
+              | "user.role";
+          }
+        | {
+            sum:
+              | "version"
+              | "cid"
+              | "mid"
+              | "user_id"
+              | "collection.version"
+              | "collection.cid"
+              | "collection.mid"
+              | "collection.owner_id"
+              | "collection.owner.id"
+              | "collection.owner.version"
+              | "collection.owner.cid"
+              | "collection.owner.mid"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.mid";
+          };
+    }
+  | null;
+
+export interface VaultMemberCreate {
+  id?: string;
+  collection_id: string;
+  user_id: number;
+  wrapped_key: string;
+}
+
+export type VaultMemberField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "collection_id" | "user_id" | "wrapped_key";
+
+export interface VaultMemberFilterGroup {
+  id?: UuidCondition;
+  version?: IntegerCondition;
+  cid?: IntegerCondition;
+  ctime?: TimeCondition;
+  mid?: IntegerCondition;
+  mtime?: TimeCondition;
+  collection_id?: UuidCondition;
+  user_id?: IntegerCondition;
+  wrapped_key?: StringCondition;
+  collection?: VaultCollectionFilterGroup | null;
+  user?: UserFilterGroup | null;
+  "collection.id"?: UuidCondition;
+  "collection.version"?: IntegerCondition;
+  "collection.cid"?: IntegerCondition;
+  "collection.ctime"?: TimeCondition;
+  "collection.mid"?: IntegerCondition;
+  "collection.mtime"?: TimeCondition;
+  "collection.owner_id"?: IntegerCondition;
+  "collection.label"?: StringCondition;
+  "collection.owner"?: UserFilterGroup | null;
+  "collection.items"?: { $some?: VaultItemFilterGroup; $every?: VaultItemFilterGroup; $none?: VaultItemFilterGroup };
+  "collection.members"?: { $some?: VaultMemberFilterGroup; $every?: VaultMemberFilterGroup; $none?: VaultMemberFilterGroup };
+  "collection.owner.id"?: IntegerCondition;
+  "collection.owner.version"?: IntegerCondition;
+  "collection.owner.cid"?: IntegerCondition;
+  "collection.owner.ctime"?: TimeCondition;
+  "collection.owner.mid"?: IntegerCondition;
+  "collection.owner.mtime"?: TimeCondition;
+  "collection.owner.username"?: StringCondition;
+  "collection.owner.name"?: StringCondition;
+  "collection.owner.role"?: StringCondition;
+  "collection.owner.suspended"?: BooleanCondition;
+  "collection.owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  "user.id"?: IntegerCondition;
+  "user.version"?: IntegerCondition;
+  "user.cid"?: IntegerCondition;
+  "user.ctime"?: TimeCondition;
+  "user.mid"?: IntegerCondition;
+  "user.mtime"?: TimeCondition;
+  "user.username"?: StringCondition;
+  "user.name"?: StringCondition;
+  "user.role"?: StringCondition;
+  "user.suspended"?: BooleanCondition;
+  "user.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  $and?: VaultMemberFilterGroup[];
+  $or?: VaultMemberFilterGroup[];
+  $not?: VaultMemberFilterGroup;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type VaultMemberFilters = VaultMemberFilterGroup | VaultMemberFilterGroup[] | null;
+
+export type VaultMemberGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "collection_id"
+  | "user_id"
+  | "wrapped_key"
+  | "collection.id"
+  | "collection.version"
+  | "collection.cid"
+  | "collection.ctime"
+  | "collection.mid"
+  | "collection.mtime"
+  | "collection.owner_id"
+  | "collection.label"
+  | "collection.owner.id"
+  | "collection.owner.version"
+  | "collection.owner.cid"
+  | "collection.owner.ctime"
+  | "collection.owner.mid"
+  | "collection.owner.mtime"
+  | "collection.owner.username"
+  | "collection.owner.name"
+  | "collection.owner.role"
+  | "collection.owner.suspended"
+  | "user.id"
+  | "user.version"
+  | "user.cid"
+  | "user.ctime"
+  | "user.mid"
+  | "user.mtime"
+  | "user.username"
+  | "user.name"
+  | "user.role"
+  | "user.suspended"
+  | {
+      [name: string]:
+        | {
+            day:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year:
+              | "ctime"
+              | "mtime"
+              | "collection.ctime"
+              | "collection.mtime"
+              | "collection.owner.ctime"
+              | "collection.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type VaultMemberInclude =
+  | ("collection" | "user")[]
+  | {
+      collection?: { fields?: VaultCollectionField[] | null; include?: VaultCollectionInclude | null } | null;
+      user?: { fields?: UserField[] | null; include?: UserInclude | null } | null;
+    };
+
+export interface VaultMemberListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: VaultMemberOrderBy | VaultMemberOrderBy[] | null;
+  cursor?: string | null;
+  fields?: VaultMemberField[] | null;
+  include?: VaultMemberInclude | null;
+  total?: boolean | null;
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type VaultMemberOrderBy =
+  | "id"
+  | "!id"
+  | "version"
+  | "!version"
+  | "cid"
+  | "!cid"
+  | "ctime"
+  | "!ctime"
+  | "mid"
+  | "!mid"
+  | "mtime"
+  | "!mtime"
+  | "collection_id"
+  | "!collection_id"
+  | "user_id"
+  | "!user_id"
+  | "wrapped_key"
+  | "!wrapped_key"
+  | "collection.id"
+  | "!collection.id"
+  | "collection.version"
+  | "!collection.version"
+  | "collection.cid"
+  | "!collection.cid"
+  | "collection.ctime"
+  | "!collection.ctime"
+  | "collection.mid"
+  | "!collection.mid"
+  | "collection.mtime"
+  | "!collection.mtime"
+  | "collection.owner_id"
+  | "!collection.owner_id"
+  | "collection.label"
+  | "!collection.label"
+  | "collection.owner.id"
+  | "!collection.owner.id"
+  | "collection.owner.version"
+  | "!collection.owner.version"
+  | "collection.owner.cid"
+  | "!collection.owner.cid"
+  | "collection.owner.ctime"
+  | "!collection.owner.ctime"
+  | "collection.owner.mid"
+  | "!collection.owner.mid"
+  | "collection.owner.mtime"
+  | "!collection.owner.mtime"
+  | "collection.owner.username"
+  | "!collection.owner.username"
+  | "collection.owner.name"
+  | "!collection.owner.name"
+  | "collection.owner.role"
+  | "!collection.owner.role"
+  | "collection.owner.suspended"
+  | "!collection.owner.suspended"
+  | "user.id"
+  | "!user.id"
+  | "user.version"
+  | "!user.version"
+  | "user.cid"
+  | "!user.cid"
+  | "user.ctime"
+  | "!user.ctime"
+  | "user.mid"
+  | "!user.mid"
+  | "user.mtime"
+  | "!user.mtime"
+  | "user.username"
+  | "!user.username"
+  | "user.name"
+  | "!user.name"
+  | "user.role"
+  | "!user.role"
+  | "user.suspended"
+  | "!user.suspended";
+
+export interface VaultMemberUpdate {
+  wrapped_key?: string;
+}

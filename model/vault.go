@@ -1,0 +1,115 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/modules/filter"
+	"rowcall/modules/store"
+)
+
+// VaultCollection is a set of items that its members encrypt, and the server cannot read. Only members know of it, whatever their role in
+// the tenant.
+type VaultCollection struct {
+	store.Base[uuid.UUID]
+	OwnerID int64  `db:"owner_id" json:"owner_id"                                                   ref:"user"`
+	Label   string `db:"label"    json:"label"    write:"create,update" validate:"required,max=1000" example:"YWdlLWVuY3J5cHRpb24ub3Jn"` // a name, encrypted
+}
+
+// VaultMember is a user's membership of a collection, with the keys of its items, wrapped for that user. The owner, who is always a member, adds
+// members and removes them; everybody may remove themselves.
+type VaultMember struct {
+	store.Base[uuid.UUID]
+	CollectionID uuid.UUID `db:"collection_id" json:"collection_id" write:"create"        validate:"required"          ref:"vault_collection" many:"members"`
+	UserID       int64     `db:"user_id"       json:"user_id"       write:"create"        validate:"required"          ref:"user"`
+	WrappedKey   string    `db:"wrapped_key"   json:"wrapped_key"   write:"create,update" validate:"required,max=8192" example:"YWdlLWVuY3J5cHRpb24ub3Jn"`
+}
+
+// VaultItem is what a member has put into a collection. All its members read and write it.
+type VaultItem struct {
+	store.Base[uuid.UUID]
+	CollectionID uuid.UUID `db:"collection_id" json:"collection_id" write:"create"        validate:"required"                   ref:"vault_collection" many:"items"`
+	Payload      string    `db:"payload"       json:"payload"       write:"create,update" validate:"required,max=349528,base64" example:"YWdlLWVuY3J5cHRpb24ub3Jn"` // base64 of up to 256 KiB
+}
+
+// The repositories of the vault.
+var (
+	VaultCollections = store.NewRepo[VaultCollection]("vault_collection",
+		store.Access{Read: auth.Member, Write: auth.Member, Members: vaultMembers("id"), Writers: vaultOwner("id")})
+	VaultMembers = store.NewRepo[VaultMember]("vault_member",
+		store.Access{Read: auth.Member, Write: auth.Member, Members: vaultMembers("collection_id"), Writers: vaultOwner("collection_id")},
+		store.Unique("collection_id", "user_id"))
+	VaultItems = store.NewRepo[VaultItem]("vault_item",
+		store.Access{Read: auth.Member, Write: auth.Member, Members: vaultMembers("collection_id")})
+)
+
+func vaultMembers(column string) filter.Members {
+	return filter.Members{Column: column, Table: "vault_member", Group: "collection_id", User: "user_id"}
+}
+
+func vaultOwner(column string) filter.Members {
+	return filter.Members{Column: column, Table: "vault_collection", Group: "id", User: "owner_id"}
+}
+
+// PrepareCreate makes whoever creates a collection its owner.
+func (c *VaultCollection) PrepareCreate(tx *store.Tx) error {
+	c.OwnerID = tx.Actor.User
+	return nil
+}
+
+// CreateVaultCollection adds a collection with its owner's membership, in one transaction. Paths of issues begin with data, of the collection, or
+// are wrapped_key.
+func CreateVaultCollection(tx *store.Tx, c VaultCollection, wrappedKey string) (VaultCollection, error) {
+	err := tx.InTx(func(tx *store.Tx) (err error) {
+		if c, err = VaultCollections.Create(tx, c); err != nil {
+			return apperr.Under("data", err)
+		}
+		_, err = VaultMembers.Create(tx, VaultMember{CollectionID: c.ID, UserID: c.OwnerID, WrappedKey: wrappedKey})
+		return err
+	})
+	return c, err
+}
+
+// DeleteVaultCollection removes a collection with its memberships, in one transaction. REFERENCED while it has items.
+func DeleteVaultCollection(tx *store.Tx, id uuid.UUID, version store.Version) (c VaultCollection, err error) {
+	err = tx.InTx(func(tx *store.Tx) error {
+		if c, err = VaultCollections.Get(tx, id); err != nil {
+			return err
+		}
+		if c.OwnerID != tx.Actor.User {
+			return apperr.New(apperr.Forbidden, "Only its owner may delete a vault collection")
+		}
+		for more := true; more; {
+			if more, err = removeVaultMembers(tx, id, "$not", c.OwnerID); err != nil {
+				return err
+			}
+		}
+		if c, err = VaultCollections.Delete(tx, id, version); err != nil {
+			return err
+		}
+		_, err = removeVaultMembers(tx, id, "$eq", c.OwnerID) // last, as the rest takes it
+		return err
+	})
+	return c, err
+}
+
+// removeVaultMembers removes some of a collection's memberships, those of which the user's id is or is not the one given, and tells whether there are more.
+func removeVaultMembers(tx *store.Tx, collection uuid.UUID, operator string, user int64) (more bool, err error) {
+	f, err := filter.Parse(fmt.Appendf(nil, `{"collection_id":%q,"user_id":{%q:%d}}`, collection, operator, user), VaultMembers.Schema(), "")
+	if err != nil {
+		return false, err
+	}
+	page, err := VaultMembers.List(tx, store.ListOptions{Filter: f, Limit: new(int64(store.MaxBulk))})
+	if err != nil {
+		return false, err
+	}
+	ids := make([]uuid.UUID, len(page.Rows))
+	for i, m := range page.Rows {
+		ids[i] = m.ID
+	}
+	_, err = VaultMembers.DeleteAll(tx, ids)
+	return page.NextCursor != nil, err
+}
