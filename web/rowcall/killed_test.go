@@ -243,7 +243,13 @@ func (w *writers) stop() {
 // check compares what was acknowledged with the log, and the log with the tasks.
 func (w *writers) check(t *testing.T, owner *sql.DB) {
 	t.Helper()
-	rows, err := owner.QueryContext(t.Context(), `SELECT c.position, c.data ->> 'title', t.id IS NOT NULL
+	// One snapshot: what was cancelled may still be committing.
+	tx, err := owner.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // it only reads
+	rows, err := tx.QueryContext(t.Context(), `SELECT c.position, c.data ->> 'title', t.id IS NOT NULL
 		FROM change c LEFT JOIN task t ON t.tenant_id = c.tenant_id AND t.id::text = c.row_id AND t.title = c.data ->> 'title'
 		WHERE c.entity = 'task' AND c.op = 'create' ORDER BY c.position`)
 	if err != nil {
@@ -277,7 +283,7 @@ func (w *writers) check(t *testing.T, owner *sql.DB) {
 		}
 	}
 	var tasks int
-	if err := owner.QueryRowContext(t.Context(), `SELECT count(*) FROM task`).Scan(&tasks); err != nil || tasks != len(logged) || len(w.acknowledged) < 100 {
+	if err := tx.QueryRowContext(t.Context(), `SELECT count(*) FROM task`).Scan(&tasks); err != nil || tasks != len(logged) || len(w.acknowledged) < 100 {
 		t.Errorf("%d tasks, %d of them in the log, %d acknowledged (%v)", tasks, len(logged), len(w.acknowledged), err)
 	}
 }
