@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"rowcall/clients/go/api"
 	"rowcall/modules/auth"
 	"rowcall/modules/rpcclient"
@@ -50,14 +52,14 @@ func init() {
 
 // process is a server in a process of its own.
 type process struct {
-	url string
-	cmd *exec.Cmd
+	address string
+	cmd     *exec.Cmd
 }
 
-func startProcess(t *testing.T, environ ...string) *process {
+func startProcess(t *testing.T, address string, environ []string) *process {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(append(os.Environ(), serverOf+"=1", "ROWCALL_ADDR=127.0.0.1:0", "ROWCALL_LOG_LEVEL=error"), environ...)
+	cmd.Env = append(append(os.Environ(), serverOf+"=1", "ROWCALL_ADDR="+address, "ROWCALL_LOG_LEVEL=error"), environ...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -68,11 +70,9 @@ func startProcess(t *testing.T, environ ...string) *process {
 	}
 	p := &process{cmd: cmd}
 	t.Cleanup(p.kill)
-	var address string
-	if _, err := fmt.Fscanln(out, &address); err != nil {
+	if _, err := fmt.Fscanln(out, &p.address); err != nil {
 		t.Fatalf("the server did not start: %v", err)
 	}
-	p.url = "http://" + address
 	return p
 }
 
@@ -111,12 +111,10 @@ func TestKilledServers(t *testing.T) {
 	t.Parallel()
 	db := storetest.New(t, sqlscripts.Migrations())
 	environ := addDemo(t, db)
-	nodes := []*process{startProcess(t, environ...), startProcess(t, environ...)}
-	var mu sync.Mutex // of nodes
+	nodes := []*process{startProcess(t, "127.0.0.1:0", environ), startProcess(t, "127.0.0.1:0", environ)}
+	urls := []string{"http://" + nodes[0].address, "http://" + nodes[1].address} // also of those that come after them
 	login := func(ctx context.Context, i int) (*rpcclient.Client, error) {
-		mu.Lock()
-		c := rpcclient.New(nodes[i%len(nodes)].url)
-		mu.Unlock()
+		c := rpcclient.New(urls[i%len(urls)])
 		_, err := c.Login(ctx, "demo1", "welcome", "demo")
 		return c, err
 	}
@@ -130,20 +128,25 @@ func TestKilledServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	writers := startWriters(t, project.Data.ID, login)
+	var followers [2]follower
+	for i := range followers {
+		c, err := login(ctx, i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		followers[i].start(t, c)
+	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5 {
 		time.Sleep(time.Duration(100+random.IntN(400)) * time.Millisecond)
-		i := random.IntN(2)
-		mu.Lock()
-		killed := nodes[i]
-		mu.Unlock()
-		killed.kill()
-		next := startProcess(t, environ...)
-		mu.Lock()
-		nodes[i] = next
-		mu.Unlock()
+		i := random.IntN(len(nodes))
+		nodes[i].kill()
+		nodes[i] = startProcess(t, nodes[i].address, environ)
 	}
 	writers.stop()
+	for i := range followers {
+		followers[i].check(t, db.Owner(t))
+	}
 	writers.check(t, db.Owner(t))
 }
 
@@ -190,6 +193,89 @@ func TestKilledPostgres(t *testing.T) {
 	}
 	defer owner.Close() //nolint:errcheck // of a test
 	writers.check(t, owner)
+}
+
+// follower keeps what a client gets who follows the log from its beginning.
+type follower struct {
+	mu   sync.Mutex
+	got  []rpcclient.Change
+	end  context.CancelFunc
+	done chan struct{}
+}
+
+func (f *follower) start(t *testing.T, c *rpcclient.Client) {
+	ctx, end := context.WithCancel(t.Context())
+	f.end, f.done = end, make(chan struct{})
+	go func() {
+		defer close(f.done)
+		for change, err := range c.Changes(ctx, rpcclient.Follow{Since: new(int64(0))}) {
+			if err != nil {
+				if ctx.Err() == nil {
+					t.Error(err)
+				}
+				return
+			}
+			f.mu.Lock()
+			f.got = append(f.got, change)
+			f.mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		end()
+		<-f.done
+	})
+}
+
+// check waits until the follower has come to the head, and compares what it has with the log.
+func (f *follower) check(t *testing.T, owner *sql.DB) {
+	t.Helper()
+	var head int64
+	if err := owner.QueryRowContext(t.Context(), `SELECT max(head) FROM change_head`).Scan(&head); err != nil {
+		t.Fatal(err)
+	}
+	last := func() int64 {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if len(f.got) == 0 {
+			return 0
+		}
+		return f.got[len(f.got)-1].Position
+	}
+	for start := time.Now(); last() < head; time.Sleep(time.Millisecond) {
+		if time.Since(start) > time.Minute {
+			t.Fatalf("a follower is at %d, the head at %d", last(), head)
+		}
+	}
+	f.end()
+	<-f.done
+	rows, err := owner.QueryContext(t.Context(), `SELECT position, row_id, coalesce(data ->> 'title', '') FROM change
+		WHERE tenant_id = (SELECT id FROM tenant WHERE slug = 'demo') ORDER BY position`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close() //nolint:errcheck // of a test
+	for i, change := range f.got {
+		var row struct {
+			Title string `json:"title"`
+		}
+		if err := json.Unmarshal(change.Data, &row); err != nil {
+			t.Fatal(err)
+		}
+		var position int64
+		var id, title string
+		if !rows.Next() {
+			t.Fatalf("the log does not have %+v", change)
+		}
+		if err := rows.Scan(&position, &id, &title); err != nil {
+			t.Fatal(err)
+		}
+		if change.Position != position || change.Prev != int64(i) || string(change.ID) != id || row.Title != title {
+			t.Fatalf("the entry %d is of %s, %q; a follower has %+v", position, id, title, change)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // writers create tasks, as fast as they can, with whatever server answers.
