@@ -32,7 +32,7 @@ func OpenReplica(ctx context.Context, file string) (*Replica, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1) // SQLite has one writer
-	_, err = db.ExecContext(ctx, `PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;` + schema)
+	_, err = db.ExecContext(ctx, `PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;`+schema)
 	return &Replica{db}, err
 }
 
