@@ -205,6 +205,29 @@ func TestWebSocketsAuthenticate(t *testing.T) {
 	}
 }
 
+// Who logs in again before anything else has seen that their role is another gets nothing more by the one that they had.
+func TestWebSocketsAuthenticateInAnotherRole(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	user, newer := s.login("admin"), s.login("admin")
+	c := s.connect(bearer(user.Token)...)
+	if a := c.ask(`{"id":1,"method":"subscribe"}`); a.kind() != "" {
+		t.Fatal(a.body)
+	}
+	s.DB.Exec(t, `SET session_replication_role = replica; -- no trigger tells of it
+		UPDATE membership SET role = 'member' WHERE user_id = `+fmt.Sprint(user.User.ID)+`; RESET session_replication_role`)
+	c.say(`{"id":2,"method":"authenticate","params":{"token":"` + newer.Token + `"}}`)
+	if said := c.hear(); said != `{"jsonrpc":"2.0","method":"resync","params":{"reason":"epoch"}}` {
+		t.Fatal(said)
+	}
+	if a := (answer{body: c.hear()}); a.kind() != "" {
+		t.Error(a.body)
+	}
+	if a := c.ask(`{"id":3,"method":"subscribe"}`); a.kind() != "" {
+		t.Error(a.body)
+	}
+}
+
 func TestWebSocketsThatDoNotAuthenticate(t *testing.T) {
 	defer web.SetTimes(web.Times{Authenticate: 200 * time.Millisecond, Ping: time.Minute, Slow: time.Minute, Stuck: time.Minute})()
 	s := start(t)
