@@ -51,6 +51,7 @@ type sse struct {
 	bounded atomic.Bool // whether there is a deadline, of the write that is under way or of one before
 	mu      sync.Mutex  // held to write
 	broken  bool        // whether the last event was cut in two, so that none can follow
+	sent    int64       // position of the last change; 0: none yet
 }
 
 // events opens a stream of server-sent events.
@@ -113,7 +114,7 @@ func (e *sse) run(first string) {
 	}
 	head := "HTTP/1.1 200 OK\r\nContent-Type: " + eventStream + "\r\nCache-Control: no-store\r\nConnection: close\r\n" +
 		"X-Accel-Buffering: no\r\nX-Request-Id: " + e.request.ID + "\r\n\r\n"
-	if err := e.write([]byte(head+first), 0); err != nil || e.all == nil {
+	if err := e.begin(head + first); err != nil || e.all == nil {
 		return
 	}
 	e.connected(e.farewell)
@@ -127,13 +128,17 @@ func (e *sse) run(first string) {
 	}
 }
 
+func (e *sse) begin(text string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.write([]byte(text), 0)
+}
+
 var errEnding = errors.New("the stream has been ended")
 
 // write writes events whole, within a time if that is not zero; [changelog.ErrSlow] if it takes long. After any other error the
-// connection is closed. Changes have no deadline, which costs something for every write: ping finds those that are stuck.
+// connection is closed. Changes have no deadline, which costs something for every write: ping finds those that are stuck. e.mu is held.
 func (e *sse) write(events []byte, within time.Duration) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	switch {
 	case within > 0:
 		e.bounded.Store(true)
@@ -163,8 +168,11 @@ func (e *sse) Deliver(changes []changelog.Change) error {
 		*b = append(strconv.AppendInt(append(*b, "id: "...), c.Position, 10), "\nevent: change\ndata: "...)
 		*b = append(appendChange(*b, c), "\n\n"...)
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	err := e.write(*b, 0)
 	if err == nil {
+		e.sent = changes[len(changes)-1].Position
 		e.delivered.Add(int64(len(changes)))
 	}
 	return err
@@ -220,8 +228,9 @@ func (e *sse) ping() error {
 		}
 		return nil
 	}
+	position := max(e.all.Position(), e.sent) // the subscription may not know yet what has been sent
+	err := e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", position), e.server.times.stuck)
 	e.mu.Unlock()
-	err := e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", e.all.Position()), e.server.times.stuck)
 	if errors.Is(err, changelog.ErrSlow) {
 		e.end(slow)
 	}
