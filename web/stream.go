@@ -28,7 +28,7 @@ type times struct {
 	authenticate time.Duration // a WebSocket whose handshake had no credential
 	ping         time.Duration // between two
 	slow         time.Duration // after a write that takes as long the stream ends, with the reason
-	stuck        time.Duration // how long a write may go on that a ping has met; then it is cut off
+	stuck        time.Duration // how long a write may go on that a ping has met, and a WebSocket leave a ping without an answer; then it is cut off
 }
 
 var defaultTimes = times{authenticate: 10 * time.Second, ping: 15 * time.Second, slow: 10 * time.Second, stuck: 15 * time.Second}
