@@ -464,23 +464,27 @@ func TestLostNotifications(t *testing.T) {
 	defer other.Close() //nolint:errcheck // of a test
 	quiet := rpctest.Over(t, &storetest.Database{DB: other, OwnerURL: s.DB.OwnerURL, TenantURL: s.DB.TenantURL, PlatformURL: s.DB.PlatformURL})
 	writer := quiet.As(t, "demo1")
-	for i := range 3 {
+	best := time.Hour // of those right after a poll; on a machine that has more to do others take longer
+	for i := range 5 {
 		if i == 1 { // the connection that listens is cut
 			s.DB.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`)
 		}
-		start := time.Now()
 		rpctest.Call[rpctest.Row](writer, "create_project", map[string]any{"data": map[string]any{"name": fmt.Sprint("project ", i)}})
+		start := time.Now()
 		if c := live.change(); c.Data["name"] != fmt.Sprint("project ", i) {
 			t.Errorf("%+v", c)
 		}
-		if took := time.Since(start); took > 3*time.Second { // it is about one, on a machine that has nothing else to do
-			t.Errorf("it took %v", took)
+		if i > 1 {
+			best = min(best, time.Since(start))
 		}
+	}
+	if best > time.Second {
+		t.Errorf("each took %v or longer", best)
 	}
 }
 
 // followBadly opens a stream and reads nothing of it.
-func (s *server) followBadly(token string) net.Conn {
+func (s *server) followBadly(token, query string) net.Conn {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
@@ -491,7 +495,7 @@ func (s *server) followBadly(token string) net.Conn {
 		s.t.Fatal(err)
 	}
 	open := s.hub.Stats().Open
-	if _, err := fmt.Fprintf(conn, "GET /api/rpc HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", token); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET /api/rpc%s HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", query, token); err != nil {
 		s.t.Fatal(err)
 	}
 	for s.hub.Stats().Open == open {
@@ -517,7 +521,7 @@ func TestSubscribersThatNeverRead(t *testing.T) {
 	id := s.create(token, "large tasks")
 	live := s.follow("", bearer(token)...)
 	live.hello()
-	conn := s.followBadly(token)
+	conn := s.followBadly(token, "")
 	for range 20 {
 		s.createLarge(token, id, 1)
 		for {
@@ -546,7 +550,7 @@ func TestSubscribersThatReadSlowly(t *testing.T) {
 	id := s.create(token, "large tasks")
 	c := s.connect(bearer(token)...)
 	c.ask(`{"id":1,"method":"subscribe"}`)
-	conn := s.followBadly(token)
+	conn := s.followBadly(token, "")
 	s.createLarge(token, id, 40)
 	time.Sleep(300 * time.Millisecond) // it is what the test is about
 	text, err := io.ReadAll(conn)
@@ -556,6 +560,36 @@ func TestSubscribersThatReadSlowly(t *testing.T) {
 	c.closed(4008, "slow")
 	if slow := s.hub.Stats().Slow; slow != 2 {
 		t.Errorf("%d were slow", slow)
+	}
+}
+
+// Subscribers who read all the time are not cut off, though every ping meets a write.
+func TestSubscribersThatReadAllTheTime(t *testing.T) {
+	const ping, stuck, n = 50 * time.Millisecond, 400 * time.Millisecond, 80
+	defer web.SetTimes(web.Times{Ping: ping, Slow: time.Minute, Stuck: stuck})()
+	s := start(t)
+	token := s.login("demo1").Token
+	live := s.follow("", bearer(token)...)
+	since := live.hello().Position
+	_ = live.body.Close()
+	for s.hub.Stats().Open > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.createLarge(token, s.create(token, "large tasks"), n)
+	conn := s.followBadly(token, fmt.Sprintf("?since=%d", since))
+	began, read, found := time.Now(), make([]byte, 64<<10), 0
+	for rest := []byte(nil); found < n+1; {
+		got, err := conn.Read(read)
+		if err != nil {
+			t.Fatalf("cut off after %d of %d changes: %v", found, n+1, err)
+		}
+		rest = append(rest, read[:got]...)
+		found += bytes.Count(rest, []byte("event: change\n"))
+		rest = rest[bytes.LastIndexByte(rest, '\n')+1:]
+		time.Sleep(5 * time.Millisecond) // it is what the test is about
+	}
+	if took := time.Since(began); took < ping+stuck {
+		t.Errorf("it took %v only", took)
 	}
 }
 

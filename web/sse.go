@@ -47,10 +47,11 @@ type sse struct {
 	conn net.Conn
 	all  *changelog.Subscription // nil: there is nothing to follow from where the client is
 
-	ending atomic.Bool
-	stuck  bool       // whether a ping has met a write that was under way
-	mu     sync.Mutex // held to write
-	broken bool       // whether the last event was cut in two, so that none can follow
+	ending  atomic.Bool
+	bounded atomic.Bool // whether there is a deadline, of the write that is under way or of one before
+	mu      sync.Mutex  // held to write
+	broken  bool        // whether the last event was cut in two, so that none can follow
+	sent    int64       // position of the last change; 0: none yet
 }
 
 // events opens a stream of server-sent events.
@@ -113,7 +114,7 @@ func (e *sse) run(first string) {
 	}
 	head := "HTTP/1.1 200 OK\r\nContent-Type: " + eventStream + "\r\nCache-Control: no-store\r\nConnection: close\r\n" +
 		"X-Accel-Buffering: no\r\nX-Request-Id: " + e.request.ID + "\r\n\r\n"
-	if err := e.write([]byte(head + first)); err != nil || e.all == nil {
+	if err := e.begin(head + first); err != nil || e.all == nil {
 		return
 	}
 	e.connected(e.farewell)
@@ -127,14 +128,25 @@ func (e *sse) run(first string) {
 	}
 }
 
-var errEnding = errors.New("the stream has been ended")
-
-// write writes events whole; [changelog.ErrSlow] if that takes long. After any other error the connection is closed. There is no deadline,
-// which costs something for every write: ping finds those that are stuck.
-func (e *sse) write(events []byte) error {
+func (e *sse) begin(text string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ending.Load() {
+	return e.write([]byte(text), 0)
+}
+
+var errEnding = errors.New("the stream has been ended")
+
+// write writes events whole, within a time if that is not zero; [changelog.ErrSlow] if it takes long. After any other error the
+// connection is closed. Changes have no deadline, which costs something for every write: ping finds those that are stuck. e.mu is held.
+func (e *sse) write(events []byte, within time.Duration) error {
+	switch {
+	case within > 0:
+		e.bounded.Store(true)
+		_ = e.conn.SetWriteDeadline(time.Now().Add(within))
+	case e.bounded.Swap(false): // the deadline was for another write
+		_ = e.conn.SetWriteDeadline(time.Time{})
+	}
+	if e.ending.Load() { // if it begins to end now, farewell sets the deadline after this has
 		return errEnding
 	}
 	start := time.Now()
@@ -156,8 +168,11 @@ func (e *sse) Deliver(changes []changelog.Change) error {
 		*b = append(strconv.AppendInt(append(*b, "id: "...), c.Position, 10), "\nevent: change\ndata: "...)
 		*b = append(appendChange(*b, c), "\n\n"...)
 	}
-	err := e.write(*b)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	err := e.write(*b, 0)
 	if err == nil {
+		e.sent = changes[len(changes)-1].Position
 		e.delivered.Add(int64(len(changes)))
 	}
 	return err
@@ -193,7 +208,7 @@ func (e *sse) farewell(why farewell) {
 	_ = e.conn.SetWriteDeadline(soon) // of a write that is under way
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_ = e.conn.SetWriteDeadline(soon) // again, as a ping may have taken it away
+	_ = e.conn.SetWriteDeadline(soon) // again, as a ping may have put it off
 	name := "resync"
 	if slices.Contains([]farewell{shutdown, logoff, expired, slow}, why) {
 		name = "bye"
@@ -205,25 +220,18 @@ func (e *sse) farewell(why farewell) {
 }
 
 // ping keeps the connection alive in the eyes of whoever is between, and tells the position to go on from. A write that is under way
-// all the while is given a deadline.
+// is given a deadline instead, which the next takes away.
 func (e *sse) ping() error {
 	if !e.mu.TryLock() {
-		if !e.stuck {
-			e.stuck = true
+		if !e.bounded.Swap(true) {
 			_ = e.conn.SetWriteDeadline(time.Now().Add(e.server.times.stuck))
 		}
 		return nil
 	}
+	position := max(e.all.Position(), e.sent) // the subscription may not know yet what has been sent
+	err := e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", position), e.server.times.stuck)
 	e.mu.Unlock()
-	e.stuck = false
-	if err := e.conn.SetWriteDeadline(time.Now().Add(e.server.times.stuck)); err != nil {
-		return err
-	}
-	err := e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", e.all.Position()))
-	switch {
-	case err == nil:
-		return e.conn.SetWriteDeadline(time.Time{})
-	case errors.Is(err, changelog.ErrSlow):
+	if errors.Is(err, changelog.ErrSlow) {
 		e.end(slow)
 	}
 	return err

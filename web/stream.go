@@ -28,7 +28,7 @@ type times struct {
 	authenticate time.Duration // a WebSocket whose handshake had no credential
 	ping         time.Duration // between two
 	slow         time.Duration // after a write that takes as long the stream ends, with the reason
-	stuck        time.Duration // how long a write may go on that a ping has met; then it is cut off
+	stuck        time.Duration // how long a write may go on that a ping has met, and a WebSocket leave a ping without an answer; then it is cut off
 }
 
 var defaultTimes = times{authenticate: 10 * time.Second, ping: 15 * time.Second, slow: 10 * time.Second, stuck: 15 * time.Second}
@@ -83,23 +83,32 @@ func (st *stream) as(actor *auth.Actor) context.Context {
 
 // login makes the stream its credential's, as long as that holds. The first takes a place among those that the limits allow.
 func (st *stream) login(credential string) (expiresAt time.Time, err error) {
+	expiresAt, over, err := st.tryLogin(credential)
+	if over != nil {
+		over.End(changelog.Epoch)
+	}
+	return expiresAt, err
+}
+
+// tryLogin is login, but for ending what is over by it.
+func (st *stream) tryLogin(credential string) (expiresAt time.Time, over *changelog.Subscription, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	hold, actor, expiresAt, err := st.server.Authn.Hold(st.ctx, credential, func(actor *auth.Actor, expiresAt time.Time, err error) {
 		st.changed(credential, actor, expiresAt, err)
 	})
 	if err != nil {
-		return time.Time{}, err
+		return time.Time{}, nil, err
 	}
 	if was := st.actor; was != nil && (was.Tenant != actor.Tenant || was.User != actor.User) {
 		hold.Release()
-		return time.Time{}, apperr.New(apperr.Forbidden, "The stream is another user's")
+		return time.Time{}, nil, apperr.New(apperr.Forbidden, "The stream is another user's")
 	}
 	if st.actor == nil {
 		leave, err := st.server.Limits.Open(st.as(actor))
 		if err != nil {
 			hold.Release()
-			return time.Time{}, err
+			return time.Time{}, nil, err
 		}
 		if st.leave != nil {
 			st.leave()
@@ -108,9 +117,19 @@ func (st *stream) login(credential string) (expiresAt time.Time, err error) {
 	} else {
 		st.hold.Release()
 	}
-	st.hold, st.credential, st.actor = hold, credential, actor
+	st.hold, st.credential = hold, credential
+	return expiresAt, st.become(actor, expiresAt), nil
+}
+
+// become makes the actor the stream's, and returns what they have subscribed to if it is over by that: in another role they see other
+// rows and fields. st.mu is held.
+func (st *stream) become(actor *auth.Actor, expiresAt time.Time) (over *changelog.Subscription) {
+	if st.actor != nil && st.actor.Role != actor.Role {
+		over = st.sub
+	}
+	st.actor = actor
 	st.expire(expiresAt)
-	return expiresAt, nil
+	return over
 }
 
 // expire ends the stream at a time; not if that is zero. st.mu is held.
@@ -127,19 +146,18 @@ func (st *stream) expire(at time.Time) {
 // the actor has subscribed to only if their role is the same.
 func (st *stream) changed(credential string, actor *auth.Actor, expiresAt time.Time, err error) {
 	st.mu.Lock()
-	was, sub := st.actor, st.sub
+	var over *changelog.Subscription
 	current := st.credential == credential // else there is a newer one
 	if current && err == nil {
-		st.actor = actor
-		st.expire(expiresAt)
+		over = st.become(actor, expiresAt)
 	}
 	st.mu.Unlock()
 	switch {
 	case !current:
 	case err != nil:
 		st.end(logoff)
-	case sub != nil && was.Role != actor.Role:
-		sub.End(changelog.Epoch)
+	case over != nil:
+		over.End(changelog.Epoch)
 	}
 }
 

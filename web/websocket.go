@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -43,7 +44,8 @@ type socket struct {
 	*stream
 	conn *websocket.Conn
 
-	turn sync.Mutex // held while a body is run and answered
+	turn sync.Mutex   // held while a body is run and answered
+	read atomic.Int64 // frames
 
 	begun *changelog.Subscription // by the body that is being run
 	mu    sync.Mutex              // held to deliver
@@ -107,6 +109,7 @@ func (w *socket) run() {
 		if err != nil {
 			return
 		}
+		w.read.Add(1)
 		if kind != websocket.MessageText {
 			_ = w.conn.Close(websocket.StatusUnsupportedData, "frames must be text")
 			return
@@ -279,17 +282,20 @@ func (w *socket) farewell(why farewell) {
 	_ = w.conn.Close(closeCodes[why], string(why))
 }
 
-// ping finds out whether the client is still there. While a body is being run nothing is read, so nobody is asked.
+// ping finds out whether the client is still there: it answers, or sends frames, of which the first may keep the answer from being read.
+// While a body is being run nothing is read, so nobody is asked. A ping that cannot be sent, because a frame is being written, says nothing.
 func (w *socket) ping() error {
+	read := w.read.Load()
 	if !w.turn.TryLock() {
 		return nil
 	}
 	w.turn.Unlock()
-	ctx, cancel := context.WithTimeout(w.ctx, sendWithin)
+	ctx, cancel := context.WithTimeout(w.ctx, w.server.times.stuck)
 	defer cancel()
 	err := w.conn.Ping(ctx)
-	if err != nil {
-		_ = w.conn.CloseNow() // ends run
+	if err == nil || ctx.Err() == nil || w.read.Load() > read {
+		return nil
 	}
+	_ = w.conn.CloseNow() // ends run
 	return err
 }

@@ -205,11 +205,64 @@ func TestWebSocketsAuthenticate(t *testing.T) {
 	}
 }
 
+// Who logs in again before anything else has seen that their role is another gets nothing more by the one that they had.
+func TestWebSocketsAuthenticateInAnotherRole(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	user, newer := s.login("admin"), s.login("admin")
+	c := s.connect(bearer(user.Token)...)
+	if a := c.ask(`{"id":1,"method":"subscribe"}`); a.kind() != "" {
+		t.Fatal(a.body)
+	}
+	s.DB.Exec(t, `SET session_replication_role = replica; -- no trigger tells of it
+		UPDATE membership SET role = 'member' WHERE user_id = `+fmt.Sprint(user.User.ID)+`; RESET session_replication_role`)
+	c.say(`{"id":2,"method":"authenticate","params":{"token":"` + newer.Token + `"}}`)
+	if said := c.hear(); said != `{"jsonrpc":"2.0","method":"resync","params":{"reason":"epoch"}}` {
+		t.Fatal(said)
+	}
+	if a := (answer{body: c.hear()}); a.kind() != "" {
+		t.Error(a.body)
+	}
+	if a := c.ask(`{"id":3,"method":"subscribe"}`); a.kind() != "" {
+		t.Error(a.body)
+	}
+}
+
 func TestWebSocketsThatDoNotAuthenticate(t *testing.T) {
 	defer web.SetTimes(web.Times{Authenticate: 200 * time.Millisecond, Ping: time.Minute, Slow: time.Minute, Stuck: time.Minute})()
 	s := start(t)
 	c := s.connect()
 	c.closed(4010, "not authenticated")
+}
+
+// Who has sent a frame is there, though a ping's answer is behind it and the call takes long. Who sends nothing is not.
+func TestWebSocketsThatDoNotAnswerPings(t *testing.T) {
+	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 300 * time.Millisecond})()
+	s := start(t)
+	token := s.login("demo1").Token
+	id := s.create(token, "busy")
+	c := s.connect(bearer(token)...)
+	owner, err := s.DB.Owner(t).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Rollback() //nolint:errcheck // of a test
+	if _, err := owner.ExecContext(t.Context(), `SELECT FROM project WHERE id = $1 FOR UPDATE`, id); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond) // a ping has come, and the client has not read it
+	c.say(fmt.Sprintf(`{"id":1,"method":"update_project","params":{"id":%d,"data":{"name":"quiet"}}}`, id))
+	time.Sleep(time.Second)
+	if err := owner.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if a := (answer{body: c.hear()}); a.kind() != "" {
+		t.Error(a.body)
+	}
+	time.Sleep(time.Second) // the client reads nothing, so it answers no ping
+	if _, _, err := c.Read(t.Context()); err == nil {
+		t.Error("a client that does not answer is kept")
+	}
 }
 
 func TestWebSocketsEndWithTheServer(t *testing.T) {

@@ -104,10 +104,10 @@ func (h *Hub) join(s *Subscription, tenant uuid.UUID, head int64) {
 		f = newFeed(h, tenant, head)
 		h.feeds[tenant] = f
 	}
+	s.feed = f // before others find it there
 	f.mu.Lock()
 	f.subs[s] = struct{}{}
 	f.mu.Unlock()
-	s.feed = f
 	h.mu.Unlock()
 	h.counts.open.Add(1)
 	f.hint(head)

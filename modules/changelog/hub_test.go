@@ -63,6 +63,7 @@ type follower struct {
 	t       testing.TB
 	changes chan changelog.Change // one that is full blocks
 	ended   chan changelog.Ending
+	epoch   string
 	gone    chan struct{}
 }
 
@@ -97,7 +98,7 @@ func (h *hub) subscribe(tenant uuid.UUID, of changelog.Interest, room int) (*fol
 	})
 	sub, head, err := h.Subscribe(ctx, of, f)
 	if err == nil {
-		f.Subscription = sub
+		f.Subscription, f.epoch = sub, head.Epoch
 		h.t.Cleanup(func() {
 			close(f.gone)
 			sub.Close()
@@ -282,6 +283,32 @@ func TestSubscriptionsThatMustStartOver(t *testing.T) {
 		return err == nil && head.Position == 0
 	})
 	wait(t, "an end of what has ended", func() bool { return h.Stats().Open == 0 })
+}
+
+// Nobody waits for a subscriber who does not take that it has ended.
+func TestEndsThatBlock(t *testing.T) {
+	t.Parallel()
+	h := newHub(t, newDB(t))
+	fill(t, h.db, tenantA, 1, 1)
+	blocked := h.follow(tenantA, changelog.Interest{}, 0)
+	blocked.ended = make(chan changelog.Ending) // for which nobody waits yet
+	h.db.Exec(t, `CALL new_epoch()`)
+	wait(t, "the end", func() bool { return h.Stats().Resyncs == 1 })
+	var live *follower
+	wait(t, "the new epoch", func() bool { // the log asks for it from time to time
+		f, head, err := h.subscribe(tenantA, changelog.Interest{}, 10)
+		if err != nil || head.Epoch == blocked.epoch {
+			return false
+		}
+		live = f
+		return true
+	})
+	live.Start()
+	h.grow(tenantA, 1) // of which nobody is told
+	live.all(1, 2)
+	if why := blocked.end(); why != changelog.Epoch {
+		t.Errorf("%s", why)
+	}
 }
 
 // What another node says is a hint; what it does not say, the poll finds.

@@ -218,7 +218,7 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 	for _, f := range feeds {
 		for _, s := range f.subscriptions() {
 			if s.epoch != epochFor(epoch, s.role) {
-				s.End(Epoch)
+				h.spawn(func() { s.End(Epoch) }) // it may take as long as a delivery
 			}
 		}
 	}
@@ -230,7 +230,7 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 	for _, f := range feeds {
 		if back[f.tenant] {
 			for _, s := range f.subscriptions() {
-				s.End(Ahead)
+				h.spawn(func() { s.End(Ahead) })
 			}
 		}
 	}

@@ -425,6 +425,29 @@ func TestAWaitingWriterHoldsNobodyUp(t *testing.T) {
 	}
 }
 
+// A row that is being changed can be referred to. Whoever does that has the head's lock when the reference is looked at, so that the writers
+// would wait for each other.
+func TestAChangedRowCanBeReferredTo(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	boss := must[thing](t)(things.Create(session(t, db, tenantA), thing{Label: "boss"}))
+	err := db.InTx(as(t.Context(), tenantA, 7, auth.Member), func(tx *store.Tx) error {
+		if _, err := things.Update(tx, boss.ID, store.Set{"n": int64(1)}, store.Version{}); err != nil {
+			return err
+		}
+		quick, cancel := context.WithTimeout(as(t.Context(), tenantA, 7, auth.Member), 5*time.Second)
+		defer cancel()
+		beside, err := db.Session(quick)
+		if err == nil {
+			_, err = things.Create(beside, thing{Label: "other", Boss: &boss.ID})
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // lockWaits returns when so many of the database's connections wait for a lock.
 func lockWaits(t testing.TB, db *storetest.Database, want int) {
 	t.Helper()

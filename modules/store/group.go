@@ -107,10 +107,12 @@ func (g *groups) change(c *call, alone func() error) error {
 	if !own {
 		defer g.users.Done()
 		var err error
-		g.aside(c.tx.ctx, func() { err = g.wait(q, c) })
-		if c.head > 0 {
-			c.tx.db.committed(c.tx.Actor.Tenant, c.head)
-		}
+		g.aside(c.tx.ctx, func() {
+			err = g.wait(q, c)
+			if c.head > 0 { // others have been committed, too, who need not wait for this one's turn
+				c.tx.db.committed(c.tx.Actor.Tenant, c.head)
+			}
+		})
 		if err != nil || !c.alone {
 			return err
 		}

@@ -118,12 +118,13 @@ func (p *plan) update(assigned []assignment, own, version bool) write {
 	return p.updateOf(postgres.From(p.table).Prepared(true).Where(p.rowWhere(updating, own, version)), p.table, assigned)
 }
 
-// updateOf changes the rows that old chooses, where the table is called alias.
+// updateOf changes the rows that old chooses, where the table is called alias. They are locked as the update itself does it, which lets
+// new rows refer to them: that is looked at when the head has been locked, for which the update's transaction may wait.
 func (p *plan) updateOf(old *goqu.SelectDataset, alias string, assigned []assignment) write {
 	was := goqu.T(oldRows)
 	update := postgres.Update(p.table).Prepared(true).Set(p.record(assigned)).From(was).
 		Where(p.col("tenant_id").Eq(was.Col("tenant_id")), p.col("id").Eq(was.Col("id"))).Returning(p.row()...)
-	return newWrite(updating, update, old.Select(p.rowOf(alias)...).ForUpdate(goqu.Wait))
+	return newWrite(updating, update, old.Select(p.rowOf(alias)...).ForNoKeyUpdate(goqu.Wait))
 }
 
 func (p *plan) delete(own, version bool) write {

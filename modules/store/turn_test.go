@@ -9,6 +9,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
+
+	"rowcall/modules/auth"
 )
 
 // turns runs calls by groups of at most two, without a database.
@@ -72,6 +76,29 @@ func TestTurns(t *testing.T) {
 		if len(ts.queues) != 0 {
 			t.Errorf("%d queues are left", len(ts.queues))
 		}
+	})
+}
+
+// Followers hear of a group before its calls wait for anything else.
+func TestAGroupIsToldOfAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ts, ctx := newTurns(), t.Context()
+		ts.aside = func(_ context.Context, wait func()) {
+			wait()
+			time.Sleep(time.Hour)
+			ts.say("again among those that run")
+		}
+		ts.run = func(group []*call) {
+			group[0].head = 7
+			group[0].tx.db = &DB{committed: func(_ uuid.UUID, position int64) { ts.say(fmt.Sprint("told of ", position)) }}
+			group[0].tx.Actor = &auth.Actor{}
+		}
+		ts.write(ctx, "a", "first", patience/2)
+		ts.write(ctx, "a", "waiting", 0)
+		ts.write(ctx, "a", "waiting", 0)
+		ts.wg.Wait()
+		ts.ran(t, "first", "told of 7", "again among those that run", "again among those that run")
 	})
 }
 
