@@ -163,7 +163,7 @@ type bench struct {
 	cluster           *pgdev.Cluster
 	url               string
 	rowcall, baseline *child
-	other             *child // a second node, if there is one
+	others            []*child // further nodes, if there are any
 	token             string
 	projects          map[string]int64 // of the tenants that writers are spread over
 }
@@ -211,7 +211,7 @@ func (b *bench) logIn(ctx context.Context) error {
 }
 
 func (b *bench) tearDown() {
-	for _, c := range []*child{b.rowcall, b.baseline, b.other} {
+	for _, c := range append(b.others, b.rowcall, b.baseline) {
 		if c != nil {
 			c.stop()
 		}
@@ -333,12 +333,14 @@ type child struct {
 	says map[string]string // what it announced
 }
 
-func startChild(ctx context.Context, role, url, profile string) (*child, error) {
+// startChild starts it as a command's, if there is one.
+func startChild(ctx context.Context, role, url, profile string, under ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, role, url)
+	command := append(under, self, role, url) //nolint:gocritic // each call has its own
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "ROWCALL_BENCH_PROFILE="+profile)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
