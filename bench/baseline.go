@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net"
 	"net/http"
 	"time"
 
@@ -78,7 +80,7 @@ func serveBaseline(ctx context.Context, databaseURL string) error {
 		return err
 	}
 	defer pool.Close()
-	return announceAndServe(ctx, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in baselineRequest
 		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -98,7 +100,15 @@ func serveBaseline(ctx context.Context, databaseURL string) error {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(out)
-	}))
+	})
+	return announceAndServe(ctx, func(ctx context.Context, l net.Listener) error {
+		s := &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}
+		context.AfterFunc(ctx, func() { _ = s.Close() })
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
 }
 
 func baselineList(ctx context.Context, pool *pgxpool.Pool, in *baselineRequest) ([]baselineTask, error) {

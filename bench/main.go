@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 9, "how often each contender runs")
 	each := flags.Duration("for", 2*time.Second, "how long each run takes")
-	only := flags.String("only", "", "run this workload only: list_tasks, create_task, log, include, fields, page or batch")
+	only := flags.String("only", "", "run this workload only: list_tasks, create_task, log, include, fields, page, batch, group_<clients>_<tenants>, live, idle, storm or writers")
 	profile := flags.String("profile", "", "write a CPU profile of Rowcall's server to this file")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -53,7 +53,14 @@ func run(ctx context.Context, args []string) error {
 		if *only != "" && *only != w.name {
 			continue
 		}
-		if err := b.compare(ctx, w, *rounds, *each); err != nil {
+		measure := func() error { return b.compare(ctx, w, *rounds, *each) }
+		if w.print != nil {
+			measure = func() error {
+				fmt.Printf("\n%s\n", w.what)
+				return w.print(b, ctx, min(*rounds, 3))
+			}
+		}
+		if err := measure(); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 	}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -12,10 +10,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
 	"rowcall/model"
 	"rowcall/modules/auth"
+	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/modules/store"
@@ -43,22 +43,33 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // the process ends
-	passwords, err := auth.NewPasswords(auth.Key("a key for the benchmark, 32 bytes"), nil)
+	passwords, err := auth.NewPasswords(auth.Key(key), nil)
 	if err != nil {
 		return err
 	}
-	tokens := auth.NewTokens(auth.Key("a key for the benchmark, 32 bytes"), 24*time.Hour)
-	authn := model.NewAuthn(db, passwords, tokens, 24*time.Hour)
-	token, err := newSession(ctx, db, tokens)
-	if err != nil {
-		return err
-	}
+	authn := model.NewAuthn(db, passwords, auth.NewTokens(auth.Key(key), 24*time.Hour), 24*time.Hour)
 	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Limit: limit.Call, Observe: watch.Call, Guard: rpc.Guard})
 	rpc.Register(mux, rpc.API{DB: db, Authn: authn})
-	h, err := web.New(web.Config{Mux: mux, Authn: authn, Limits: limits(), Ready: db.Ping, Log: log, Telemetry: watch})
+	hub := changelog.NewHub(changelog.HubConfig{
+		DB: db, Log: changelog.New(), Views: rpc.Views(), ListenURL: platformURL, Revoked: authn.Look, Logger: zap.NewNop(),
+	})
+	var commits commits
+	db.OnCommit(func(tenant uuid.UUID, position int64) {
+		commits.add(tenant, position)
+		hub.Wake(tenant, position)
+	})
+	s, err := web.New(web.Config{
+		Mux: mux, Authn: authn, Limits: limits(), Hub: hub, Ready: db.Ping, Log: log, Telemetry: watch, StopTimeout: time.Second,
+	})
 	if err != nil {
 		return err
 	}
+	defer inBackground(hub.Run)()
+	stop, err := serveState(ctx, &commits)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	if path := os.Getenv("ROWCALL_BENCH_PROFILE"); path != "" {
 		f, err := os.Create(path)
 		if err != nil {
@@ -69,8 +80,7 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	fmt.Println("token=" + token)
-	return announceAndServe(ctx, http.Handler(h))
+	return announceAndServe(ctx, s.Serve)
 }
 
 // limits are there as in production, but only the concurrency is reached, which is that of the other contenders.
@@ -87,15 +97,32 @@ func requestLog() (*zap.Logger, error) {
 	return cfg.Build()
 }
 
-// newSession does what a login does, without a password.
-func newSession(ctx context.Context, db *store.DB, tokens *auth.Tokens) (string, error) {
+// inBackground runs a part of the server until stop is called.
+func inBackground(run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// key signs the tokens.
+const key = "a key for the benchmark, 32 bytes"
+
+// newToken does what a login does, without a password.
+func newToken(ctx context.Context, db *pgxpool.Pool, tenant string) (string, error) {
 	id := uuid.New()
-	_, err := db.Platform(ctx).Exec(`INSERT INTO session (tenant_id, id, user_id, ctime, expires_at) VALUES ($1, $2, $3, now(), now() + interval '1 day')`,
-		tenantID, id.String(), userID)
+	_, err := db.Exec(ctx, `INSERT INTO session (tenant_id, id, user_id, ctime, expires_at) VALUES ($1, $2, $3, now(), now() + interval '1 day')`,
+		tenant, id.String(), userID)
 	if err != nil {
 		return "", err
 	}
-	token, _, err := tokens.Access(auth.AccessClaims{User: userID, Tenant: uuid.MustParse(tenantID), Session: id}, time.Now())
+	token, _, err := auth.NewTokens(auth.Key(key), 24*time.Hour).Access(auth.AccessClaims{User: userID, Tenant: uuid.MustParse(tenant), Session: id}, time.Now())
 	return token, err
 }
 

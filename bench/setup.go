@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 
 	"rowcall/modules/pgdev"
@@ -41,6 +41,7 @@ const (
 type workload struct {
 	name, what string
 	ways       func(*bench) ([]contender, error)
+	print      func(b *bench, ctx context.Context, rounds int) error // instead of ways, for what is more than a rate
 }
 
 var workloads = []workload{
@@ -130,6 +131,10 @@ VALUES ('`+tenantID+`', 1000, now(), 1000, now(), 1, :project, 'a new task', fal
 	groupWorkload(1, 1), groupWorkload(1, spread),
 	groupWorkload(16, 1), groupWorkload(16, spread),
 	groupWorkload(64, 1), groupWorkload(64, spread),
+	{name: "live", what: fmt.Sprintf("%d subscribers of a tenant, %d creates a second", subscribers, writesPerSecond), print: (*bench).live},
+	{name: "idle", what: fmt.Sprintf("%d subscribers while nothing happens", idlers), print: (*bench).idle},
+	{name: "storm", what: fmt.Sprintf("%d subscribers come back at once, %d entries behind", stormers, behind), print: (*bench).storm},
+	{name: "writers", what: fmt.Sprintf("create_task in %d tenants, on a server without subscribers", spread), ways: writersWays},
 }
 
 // What the workloads of pages and batches have.
@@ -158,6 +163,7 @@ type bench struct {
 	cluster           *pgdev.Cluster
 	url               string
 	rowcall, baseline *child
+	others            []*child // further nodes, if there are any
 	token             string
 	projects          map[string]int64 // of the tenants that writers are spread over
 }
@@ -190,12 +196,22 @@ func setUp(ctx context.Context, profile string) (b *bench, err error) {
 	if b.rowcall, err = startChild(ctx, "rowcall", b.url, profile); err != nil {
 		return b, err
 	}
-	b.token = b.rowcall.says["token"]
-	return b, nil
+	return b, b.logIn(ctx)
+}
+
+// logIn logs in to the tenant of the rows.
+func (b *bench) logIn(ctx context.Context) error {
+	db, err := pgxpool.New(ctx, b.url)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	b.token, err = newToken(ctx, db, tenantID)
+	return err
 }
 
 func (b *bench) tearDown() {
-	for _, c := range []*child{b.rowcall, b.baseline} {
+	for _, c := range append(b.others, b.rowcall, b.baseline) {
 		if c != nil {
 			c.stop()
 		}
@@ -241,7 +257,7 @@ func (b *bench) besideOthers(body func(*rand.Rand) []byte, statement string) []c
 	all := []contender{
 		b.rowcallWay("Rowcall", 1, body),
 		{"net/http + pgx by hand", func(ctx context.Context, d time.Duration) (float64, error) {
-			return load(ctx, b.baseline.says["address"], "", body, d)
+			return load(ctx, b.baseline.says["address"], as("", body), d)
 		}},
 	}
 	path, err := pgbenchPath()
@@ -257,7 +273,7 @@ func (b *bench) besideOthers(body func(*rand.Rand) []byte, statement string) []c
 // rowcallWay is a way to use Rowcall, of which each request has so many calls.
 func (b *bench) rowcallWay(name string, calls float64, body func(*rand.Rand) []byte) contender {
 	return contender{name, func(ctx context.Context, d time.Duration) (float64, error) {
-		rate, err := load(ctx, b.rowcall.says["address"], b.token, body, d)
+		rate, err := load(ctx, b.rowcall.says["address"], as(b.token, body), d)
 		return rate * calls, err
 	}}
 }
@@ -317,12 +333,14 @@ type child struct {
 	says map[string]string // what it announced
 }
 
-func startChild(ctx context.Context, role, url, profile string) (*child, error) {
+// startChild starts it as a command's, if there is one.
+func startChild(ctx context.Context, role, url, profile string, under ...string) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, role, url)
+	command := append(under, self, role, url) //nolint:gocritic // each call has its own
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "ROWCALL_BENCH_PROFILE="+profile)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -350,18 +368,13 @@ func (c *child) stop() {
 }
 
 // announceAndServe is a child's server: it says its address and serves until it is told to stop.
-func announceAndServe(ctx context.Context, h http.Handler) error {
+func announceAndServe(ctx context.Context, serve func(context.Context, net.Listener) error) error {
 	ctx, stop := notifyTerminated(ctx)
 	defer stop()
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: time.Second}
-	context.AfterFunc(ctx, func() { _ = s.Close() })
 	fmt.Println("address=" + l.Addr().String())
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return serve(ctx, l)
 }

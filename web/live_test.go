@@ -486,6 +486,12 @@ func TestLostNotifications(t *testing.T) {
 // followBadly opens a stream and reads nothing of it.
 func (s *server) followBadly(token, query string) net.Conn {
 	s.t.Helper()
+	return s.openBadly(fmt.Sprintf("GET /api/rpc%s HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", query, token))
+}
+
+// openBadly sends what makes a subscription, and reads nothing.
+func (s *server) openBadly(text string) net.Conn {
+	s.t.Helper()
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		s.t.Fatal(err)
@@ -495,7 +501,7 @@ func (s *server) followBadly(token, query string) net.Conn {
 		s.t.Fatal(err)
 	}
 	open := s.hub.Stats().Open
-	if _, err := fmt.Fprintf(conn, "GET /api/rpc%s HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nAuthorization: Bearer %s\r\n\r\n", query, token); err != nil {
+	if _, err := io.WriteString(conn, text); err != nil {
 		s.t.Fatal(err)
 	}
 	for s.hub.Stats().Open == open {
@@ -539,6 +545,24 @@ func TestSubscribersThatNeverRead(t *testing.T) {
 	}
 	if text, err := io.ReadAll(conn); err == nil && bytes.HasSuffix(text, []byte("\n\n")) {
 		t.Error("it ended as if that were all")
+	}
+}
+
+// Of what somebody does not read, little waits in the kernel, and they are cut off.
+func TestWebSocketsThatNeverRead(t *testing.T) {
+	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: time.Minute})()
+	s := start(t)
+	token := s.login("demo1").Token
+	id := s.create(token, "large tasks")
+	const body = `{"id":1,"method":"subscribe"}`
+	s.openBadly(fmt.Sprintf("GET /api/rpc HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x81%s\x00\x00\x00\x00%s", token, []byte{0x80 | byte(len(body))}, body))
+	s.createLarge(token, id, 20)
+	for s.hub.Stats().Open > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if n := s.hub.Stats().Delivered; n > 5 {
+		t.Errorf("%d changes of 200 kB have been written", n)
 	}
 }
 

@@ -109,9 +109,7 @@ func (s *Server) events(c *gin.Context) {
 // run sends the first event, lets the subscription begin, and returns when the connection is closed.
 func (e *sse) run(first string) {
 	defer e.conn.Close() //nolint:errcheck // whatever comes of it
-	if tcp, ok := e.conn.(interface{ SetWriteBuffer(int) error }); ok {
-		_ = tcp.SetWriteBuffer(sendBuffer)
-	}
+	boundSendBuffer(e.conn)
 	head := "HTTP/1.1 200 OK\r\nContent-Type: " + eventStream + "\r\nCache-Control: no-store\r\nConnection: close\r\n" +
 		"X-Accel-Buffering: no\r\nX-Request-Id: " + e.request.ID + "\r\n\r\n"
 	if err := e.begin(head + first); err != nil || e.all == nil {

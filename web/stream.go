@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,13 @@ const (
 
 	sendBuffer = 128 << 10 // of a socket: what somebody who does not read costs
 )
+
+// boundSendBuffer bounds what the kernel keeps for a stream's connection.
+func boundSendBuffer(conn net.Conn) {
+	if tcp, ok := conn.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer)
+	}
+}
 
 // times are how long a server waits for its streams' clients.
 type times struct {

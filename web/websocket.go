@@ -1,8 +1,10 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -80,7 +82,7 @@ func (s *Server) websocket(c *gin.Context) {
 	}
 	observed(c).request.Actor = w.user()
 	// Pages of other origins may connect, but not with the cookie, which credentialOf has seen to.
-	w.conn, err = websocket.Accept(c.Writer, c.Request, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	w.conn, err = websocket.Accept(boundedWriter{c.Writer}, c.Request, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
 		observed(c).err = err
 		return // it has been answered
@@ -89,6 +91,17 @@ func (s *Server) websocket(c *gin.Context) {
 	if opened = s.streams.run(w.stream, w.run); !opened {
 		_ = w.conn.CloseNow()
 	}
+}
+
+// boundedWriter bounds the send buffer of the connection that it is hijacked for.
+type boundedWriter struct{ gin.ResponseWriter }
+
+func (w boundedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := w.ResponseWriter.Hijack()
+	if err == nil {
+		boundSendBuffer(conn)
+	}
+	return conn, buffered, err
 }
 
 // run serves the connection until it is closed.
@@ -142,7 +155,7 @@ func (w *socket) serve(body []byte) bool {
 	o.calls = reply.Calls
 	s.logFrame(ctx, o, status)
 	if reply.Body != nil {
-		if err := w.send(reply.Body); err != nil {
+		if err := w.reply(reply.Body); err != nil {
 			if errors.Is(err, changelog.ErrSlow) {
 				w.end(slow)
 			}
@@ -182,13 +195,18 @@ func (w *socket) answer(ctx context.Context, o *observation, body []byte) (jsonr
 	return s.run(ctx, o.request.ID, body, s.Mux.Serve)
 }
 
-// sendWithin is how long a frame may take, after which the connection is closed.
+// sendWithin is how long an answer may take, after which the connection is closed.
 const sendWithin = 30 * time.Second
 
-// send sends a text frame; [changelog.ErrSlow] if that takes long.
-func (w *socket) send(text []byte) error {
+// reply sends an answer; [changelog.ErrSlow] if that takes long. As long as it is under way there are no pings.
+func (w *socket) reply(text []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), sendWithin)
 	defer cancel()
+	return w.send(ctx, text)
+}
+
+// send sends a text frame; [changelog.ErrSlow] if that takes long.
+func (w *socket) send(ctx context.Context, text []byte) error {
 	start := time.Now()
 	err := w.conn.Write(ctx, websocket.MessageText, text)
 	if time.Since(start) > w.server.times.slow {
@@ -234,7 +252,8 @@ func (w *socket) Unsubscribe() bool {
 	return w.unsubscribe()
 }
 
-// Deliver implements changelog.Subscriber.
+// Deliver implements changelog.Subscriber. A frame has no deadline, which costs as much as a third of sending it: a ping that cannot be sent
+// while it is under way ends it.
 func (to *subscriber) Deliver(changes []changelog.Change) error {
 	w := to.socket
 	w.mu.Lock()
@@ -246,7 +265,7 @@ func (to *subscriber) Deliver(changes []changelog.Change) error {
 	defer releaseBuffer(b)
 	for _, c := range changes {
 		*b = appendChange((*b)[:0], c)
-		if err := w.send(*b); errors.Is(err, changelog.ErrSlow) {
+		if err := w.send(context.Background(), *b); errors.Is(err, changelog.ErrSlow) {
 			return err
 		} else if err != nil {
 			_ = w.conn.CloseNow() // ends run
@@ -267,7 +286,7 @@ func (to *subscriber) End(why changelog.Ending) {
 	defer to.mu.Unlock()
 	if to.to == to {
 		to.to = nil
-		_ = to.send([]byte(`{"jsonrpc":"2.0","method":"resync","params":{"reason":` + strconv.Quote(string(why)) + `}}`))
+		_ = to.reply([]byte(`{"jsonrpc":"2.0","method":"resync","params":{"reason":` + strconv.Quote(string(why)) + `}}`))
 	}
 }
 
