@@ -156,6 +156,7 @@ func (e *sse) Deliver(changes []changelog.Change) error {
 		*b = append(strconv.AppendInt(append(*b, "id: "...), c.Position, 10), "\nevent: change\ndata: "...)
 		*b = append(appendChange(*b, c), "\n\n"...)
 	}
+	e.await()
 	err := e.write(*b)
 	if err == nil {
 		e.delivered.Add(int64(len(changes)))

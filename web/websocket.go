@@ -234,6 +234,7 @@ func (w *socket) Unsubscribe() bool {
 // Deliver implements changelog.Subscriber.
 func (to *subscriber) Deliver(changes []changelog.Change) error {
 	w := to.socket
+	w.await()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.to != to {
