@@ -18,6 +18,10 @@ type Hold struct {
 	changed func(actor *auth.Actor, expiresAt time.Time, err error)
 
 	mu sync.Mutex // held to check, so that what is told last is what is true
+
+	// Guarded by known.mu.
+	checks  int           // that have yet to end
+	certain chan struct{} // closed when there is none; nil: there is none
 }
 
 // Hold returns the actor of an access token or an API key, and when that expires, zero for never; UNAUTHENTICATED if it does not hold.
@@ -64,6 +68,22 @@ func (h *Hold) Release() {
 	}
 }
 
+// Await returns when changed has been told whatever has been found: by a [Authn.Look] that has returned, at least. It returns earlier if
+// ctx ends.
+func (h *Hold) Await() {
+	k := h.authn.known
+	k.mu.Lock()
+	certain := h.certain
+	k.mu.Unlock()
+	if certain == nil {
+		return
+	}
+	select {
+	case <-certain:
+	case <-h.ctx.Done():
+	}
+}
+
 // recheckAfter is when a login is looked at again that could not be.
 const recheckAfter = time.Second
 
@@ -81,7 +101,9 @@ func (h *Hold) check() {
 		h.changed(nil, time.Time{}, err)
 	default: // it is not known
 		time.AfterFunc(recheckAfter, h.check)
+		return
 	}
+	h.authn.known.checked(h)
 }
 
 func (k *known) hold(h *Hold) {
@@ -102,7 +124,20 @@ func (k *known) holding() bool {
 // recheck checks the holds of a user. k.mu is held.
 func (k *known) recheck(user int64) {
 	for h := range k.holds[user] {
+		if h.checks++; h.checks == 1 {
+			h.certain = make(chan struct{})
+		}
 		go h.check()
+	}
+}
+
+// checked is the end of what recheck began.
+func (k *known) checked(h *Hold) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h.checks--; h.checks == 0 {
+		close(h.certain)
+		h.certain = nil
 	}
 }
 

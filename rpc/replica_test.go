@@ -49,6 +49,7 @@ func TestReplicas(t *testing.T) {
 	s.As(t, "other1").Fails(apperr.NotFound, "ack_replica", ack(id, 50))
 	demo1.FailsAt(apperr.ValidationFailed, "params.name", "register_replica", rpctest.Row{"name": ""})
 	demo1.FailsAt(apperr.ValidationFailed, "params.name", "register_replica", rpctest.Row{"name": strings.Repeat("é", 101)})
+	demo1.FailsAt(apperr.ValidationFailed, "params.name", "register_replica", rpctest.Row{"name": "pho\x00ne"})
 
 	demo1.FailsAt(apperr.InvalidParams, "params.entities[1]", "register_replica", rpctest.Row{"name": "x", "entities": []string{"task", "secret"}})
 

@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -173,6 +174,8 @@ func TestSyncFaults(t *testing.T) {
 		}
 	}
 	resync("over the head", "sync_delta", rpctest.Row{"since": head.Position + 1})
+	resync("far over the head", "sync_delta", rpctest.Row{"since": math.MaxInt64})
+	resync("far under the tail", "sync_delta", rpctest.Row{"since": math.MinInt64})
 	for _, method := range []string{"sync_head", "sync_bootstrap", "sync_delta"} {
 		params := rpctest.Row{"epoch": "another"}
 		if method == "sync_delta" {

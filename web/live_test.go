@@ -389,6 +389,27 @@ func TestStreamsEndWithTheirLogin(t *testing.T) {
 	goodbye("the tenant's suspension", streams)
 }
 
+// TestStreamsBringNothingAfterTheirLogin: what is committed after a login has ended is not for its streams, on whichever node.
+func TestStreamsBringNothingAfterTheirLogin(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t)
+	admin := a.login("admin").Token
+	for i := range 20 {
+		user := a.login("demo1")
+		streams := []*events{a.follow("", bearer(user.Token)...), b.follow("", bearer(user.Token)...)}
+		for _, e := range streams {
+			e.hello()
+		}
+		a.post("/api/logoff", `{"logoff":true}`, bearer(user.Token)...)
+		a.call(admin, "create_project", fmt.Sprintf(`{"data":{"name":"after %d"}}`, i))
+		for node, e := range streams {
+			if ev, _ := e.next(); ev.name != "bye" {
+				t.Errorf("round %d, node %d: %+v", i, node, ev)
+			}
+		}
+	}
+}
+
 func TestStreamsEndWhenTheLoginExpires(t *testing.T) {
 	t.Parallel()
 	s := start(t)

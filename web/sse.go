@@ -166,6 +166,7 @@ func (e *sse) Deliver(changes []changelog.Change) error {
 		*b = append(strconv.AppendInt(append(*b, "id: "...), c.Position, 10), "\nevent: change\ndata: "...)
 		*b = append(appendChange(*b, c), "\n\n"...)
 	}
+	e.await()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	err := e.write(*b, 0)

@@ -169,6 +169,14 @@ func (st *stream) changed(credential string, actor *auth.Actor, expiresAt time.T
 	}
 }
 
+// await returns when the stream has been told what the hub has found about its login: changes that were made after its end are not for it.
+func (st *stream) await() {
+	st.mu.Lock()
+	hold := st.hold
+	st.mu.Unlock()
+	hold.Await()
+}
+
 // user returns the stream's actor; nil as long as it is not known who that is.
 func (st *stream) user() *auth.Actor {
 	st.mu.Lock()

@@ -256,6 +256,7 @@ func (w *socket) Unsubscribe() bool {
 // while it is under way ends it.
 func (to *subscriber) Deliver(changes []changelog.Change) error {
 	w := to.socket
+	w.await()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.to != to {

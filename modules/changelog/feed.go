@@ -123,6 +123,9 @@ func (f *feed) page(since int64, limit int) ([]*item, error) {
 		return nil, err
 	}
 	page, err := f.hub.Log.After(tx, since, limit, nil)
+	if err == nil && len(page.Entries) > 0 && f.hub.Revoked != nil {
+		err = f.hub.Revoked(f.hub.ctx) // a login that ended before these were committed has ended before they are delivered
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -24,8 +24,8 @@ type HubConfig struct {
 	// ListenURL is of the platform's login, for the one connection that listens to other nodes.
 	ListenURL string
 
-	// Revoked, if not nil, is called when somebody's login may have ended or changed, and from time to time in case a node's word of
-	// it was lost.
+	// Revoked, if not nil, is called when somebody's login may have ended or changed, from time to time in case a node's word of
+	// it was lost, and after entries have been read, before they are delivered.
 	Revoked func(context.Context) error
 
 	Logger *zap.Logger

@@ -88,7 +88,7 @@ const after = `
 	FROM change_head h
 	LEFT JOIN LATERAL (
 		SELECT * FROM change
-		WHERE tenant_id = $1 AND position > $2 AND position <= $2 + $3::bigint AND ($4::text[] IS NULL OR entity = ANY ($4))
+		WHERE tenant_id = $1 AND position > $2 AND position <= $3 AND ($4::text[] IS NULL OR entity = ANY ($4))
 		ORDER BY position LIMIT $5
 	) c ON true
 	WHERE h.tenant_id = $1
@@ -107,7 +107,8 @@ func (l *Log) After(tx *store.Tx, since int64, limit int, entities []string) (Pa
 	if entities != nil {
 		only = entities
 	}
-	err := tx.Each(after, []any{tx.Actor.Tenant.String(), since, maxScan, only, limit},
+	last := max(since, since+maxScan) // since can be any integer, and the sum too large for one
+	err := tx.Each(after, []any{tx.Actor.Tenant.String(), since, last, only, limit},
 		[]any{&p.Head.Position, &p.Head.Tail, &e.Position, &e.At, &e.Actor, &e.Method,
 			&e.Entity, &e.RowID, &e.Op, &e.Version, (*[]byte)(&e.Before), (*[]byte)(&e.Data)},
 		func() bool {
@@ -128,7 +129,7 @@ func (l *Log) After(tx *store.Tx, since int64, limit int, entities []string) (Pa
 	if partial || len(p.Entries) == limit {
 		p.Position = p.Entries[len(p.Entries)-1].Position
 	} else {
-		p.Position = max(since, min(since+maxScan, p.Head.Position))
+		p.Position = max(since, min(last, p.Head.Position))
 	}
 	p.Head.Epoch, err = l.currentEpoch(tx)
 	return p, err

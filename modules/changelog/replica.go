@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -38,13 +39,16 @@ type Replicas struct {
 const live = `seen_at > now() - make_interval(secs => $3)`
 
 // Register adds a replica of the Tx's actor. It holds all that the log has until it acknowledges a position. VALIDATION for a
-// name that is empty or longer than 100 characters, FORBIDDEN for more than [MaxReplicas]. tx is a transaction.
+// name that is empty, longer than 100 characters or not text, FORBIDDEN for more than [MaxReplicas]. tx is a transaction.
 func (r Replicas) Register(tx *store.Tx, name string, entities []string) (uuid.UUID, error) {
 	if err := tx.Actor.Can(auth.Member, auth.ScopeRead); err != nil {
 		return uuid.Nil, err
 	}
 	if n := len([]rune(name)); n < 1 || n > 100 {
 		return uuid.Nil, apperr.Validation(apperr.Issue{Path: "name", Reason: "must have 1 to 100 characters"})
+	}
+	if strings.ContainsRune(name, 0) {
+		return uuid.Nil, apperr.Validation(apperr.Issue{Path: "name", Reason: "must not contain U+0000"})
 	}
 	var followed any // NULL
 	if entities != nil {

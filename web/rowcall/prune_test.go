@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +52,22 @@ func TestPruneCommand(t *testing.T) {
 		if err := run(t.Context(), args, environ, io.Discard, io.Discard, nil); err == nil {
 			t.Errorf("%v was taken", args)
 		}
+	}
+}
+
+// TestPruneInDevelopment: what is marked as development needs no keys, as for the server; what is not does.
+func TestPruneInDevelopment(t *testing.T) {
+	t.Parallel()
+	db := storetest.New(t, sqlscripts.Migrations())
+	oldEntries(t, db)
+	environ := slices.DeleteFunc(deployedOn(db), func(v string) bool { return strings.Contains(v, "_KEY=") })
+	if err := run(t.Context(), []string{"prune"}, environ, io.Discard, io.Discard, nil); err == nil || !strings.Contains(err.Error(), "ROWCALL_PASSWORD_KEY is needed") {
+		t.Error(err)
+	}
+	db.Exec(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET rowcall.environment = ''development''', current_database()); END $$`)
+	var stdout bytes.Buffer
+	if err := run(t.Context(), []string{"prune"}, environ, &stdout, io.Discard, nil); err != nil || !strings.HasPrefix(stdout.String(), "pruned 1 entries") {
+		t.Error(stdout.String(), err)
 	}
 }
 
