@@ -174,7 +174,9 @@ func (st *stream) await() {
 	st.mu.Lock()
 	hold := st.hold
 	st.mu.Unlock()
-	hold.Await()
+	if hold != nil {
+		hold.Await()
+	}
 }
 
 // user returns the stream's actor; nil as long as it is not known who that is.
