@@ -28,6 +28,7 @@ type feed struct {
 	mu      sync.Mutex
 	items   []*item // entries without a gap, up to last
 	size    int     // of items, in bytes
+	dropped int     // bytes of items that the slice's array may still hold
 	last    int64   // position up to which has been read
 	hinted  int64   // position that somebody has spoken of
 	reading bool
@@ -142,7 +143,7 @@ func (f *feed) append(items []*item) {
 		return
 	}
 	if items[0].Position != f.last+1 { // what is between has been pruned
-		f.items, f.size = nil, 0
+		f.items, f.size, f.dropped = nil, 0, 0
 	}
 	f.items = append(f.items, items...)
 	f.last = items[len(items)-1].Position
@@ -151,9 +152,13 @@ func (f *feed) append(items []*item) {
 	}
 	drop := 0
 	for ; len(f.items)-drop > maxTail || f.size > maxTailBytes; drop++ {
-		f.size -= f.items[drop].size()
+		size := f.items[drop].size()
+		f.size, f.dropped = f.size-size, f.dropped+size
 	}
 	f.items = f.items[drop:]
+	if f.dropped > maxTailBytes {
+		f.items, f.dropped = slices.Clone(f.items), 0
+	}
 }
 
 // prepend adds old entries before the tail, if they reach up to it and there is room.
@@ -165,7 +170,7 @@ func (f *feed) prepend(items []*item) {
 		size += i.size()
 	}
 	if items[len(items)-1].Position == f.last-int64(len(f.items)) && len(items)+len(f.items) <= maxTail && size+f.size <= maxTailBytes {
-		f.items, f.size = slices.Concat(items, f.items), f.size+size
+		f.items, f.size, f.dropped = slices.Concat(items, f.items), f.size+size, 0
 	}
 }
 

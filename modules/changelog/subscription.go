@@ -300,6 +300,7 @@ func (s *Subscription) give(items []*item, batch *[]Change) error {
 			}
 			s.hub.counts.delivered.Add(int64(len(*batch)))
 		}
+		clear(*batch)
 		*batch, size = (*batch)[:0], 0
 		s.cursor, s.prev = i.Position, prev
 		s.position.Store(i.Position)

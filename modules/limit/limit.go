@@ -6,7 +6,8 @@
 // Further, only so many requests of one tenant run at once, and those that come meanwhile wait for their turn, in order.
 //
 // A request passes in this order: [Limits.Knock] before anything is known of it but its address, [Limits.Enter] once it is
-// known who calls, and [Call] before each of its calls; a stream, which lasts, passes [Limits.Open]. The buckets are a node's own: n nodes admit n times as much.
+// known who calls, and [Call] before each of its calls; a stream, which lasts, passes [Limits.Open]. The buckets are a node's own:
+// n nodes admit n times as much.
 package limit
 
 import (

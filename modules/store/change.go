@@ -18,7 +18,9 @@ import (
 
 // This file appends to the change log: each row that a repository writes is an entry, in the same transaction. By itself, a
 // statement does both. In a transaction the entries are collected and appended by its last statement, so that the lock on the
-// tenant's head, for which all writers of the tenant wait, is held as shortly as can be, and never while waiting for a row.
+// tenant's head, for which all writers of the tenant wait, is held as shortly as can be, and not while waiting for a row. There are two
+// exceptions, by which writers can come to a deadlock that Postgres ends: a transaction with more entries than maxCollected, and
+// references, which Postgres looks at when a statement has done everything else, to a row that somebody is deleting.
 
 // maxCollected is how large the entries of a transaction may get, in bytes, before they are appended ahead of its end.
 const maxCollected = 4 << 20
