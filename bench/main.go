@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string) error {
 		if w.print != nil {
 			measure = func() error {
 				fmt.Printf("\n%s\n", w.what)
-				return w.print(b, ctx, min(*rounds, 3))
+				return w.print(b, ctx, min(*rounds, 2))
 			}
 		}
 		if err := measure(); err != nil {
