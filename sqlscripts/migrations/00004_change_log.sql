@@ -26,6 +26,7 @@ CREATE TABLE change (
     data      jsonb,                         -- the row after it; NULL for delete
     PRIMARY KEY (tenant_id, position)
 );
+CREATE INDEX change_by_row ON change (tenant_id, entity, row_id, position); -- what became of a row
 CALL tenant_table('change');
 REVOKE UPDATE, DELETE, TRUNCATE ON change FROM rowcall_tenant;
 
