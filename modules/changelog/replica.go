@@ -76,8 +76,8 @@ func (r Replicas) Register(tx *store.Tx, name string, entities []string) (uuid.U
 }
 
 // Ack notes that a replica has seen all entries up to a position, and renews its lease. NOT_FOUND for one of another user and
-// one that has expired, for which the client registers another. INVALID_PARAMS for a position before the one that was
-// acknowledged last, and one that the log has not come to.
+// one that has expired, for which the client registers another. A position before the one that was acknowledged last comes late, and
+// changes nothing else. INVALID_PARAMS for one that the log has not come to.
 func (r Replicas) Ack(tx *store.Tx, id uuid.UUID, position int64) (Replica, error) {
 	if err := tx.Actor.Can(auth.Member, auth.ScopeRead); err != nil {
 		return Replica{}, err
@@ -85,27 +85,24 @@ func (r Replicas) Ack(tx *store.Tx, id uuid.UUID, position int64) (Replica, erro
 	tenant, user := tx.Actor.Tenant.String(), tx.Actor.User
 	var now Replica
 	err := tx.Get(&now, `
-		UPDATE replica SET position = $5, seen_at = greatest(seen_at, now())
-		WHERE tenant_id = $1 AND user_id = $2 AND id = $4 AND `+live+` AND position <= $5
+		UPDATE replica SET position = greatest(position, $5), seen_at = greatest(seen_at, now())
+		WHERE tenant_id = $1 AND user_id = $2 AND id = $4 AND `+live+` AND 0 <= $5
 		  AND $5 <= coalesce((SELECT head FROM change_head WHERE tenant_id = $1), 0)
 		RETURNING id, name, coalesce(entities, 'null') AS entities, position, ctime, seen_at`,
 		tenant, user, r.Lease.Seconds(), id.String(), position)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return now.utc(), err
 	}
-	var acked int64
-	err = tx.Get(&acked, `SELECT position FROM replica WHERE tenant_id = $1 AND user_id = $2 AND id = $4 AND `+live,
+	var there bool
+	err = tx.Get(&there, `SELECT true FROM replica WHERE tenant_id = $1 AND user_id = $2 AND id = $4 AND `+live,
 		tenant, user, r.Lease.Seconds(), id.String())
-	reason := "is one that the log has not come to"
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return Replica{}, apperr.NoRow("replica", id)
 	case err != nil:
 		return Replica{}, err
-	case position < acked:
-		reason = fmt.Sprintf("is before %d, which the replica has acknowledged", acked)
 	}
-	return Replica{}, apperr.Invalid(apperr.Issue{Path: "position", Reason: reason})
+	return Replica{}, apperr.Invalid(apperr.Issue{Path: "position", Reason: "is one that the log has not come to"})
 }
 
 // List returns the actor's replicas whose lease lasts, the oldest first.
