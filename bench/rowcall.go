@@ -49,9 +49,9 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	}
 	authn := model.NewAuthn(db, passwords, auth.NewTokens(auth.Key(key), 24*time.Hour), 24*time.Hour)
 	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Limit: limit.Call, Observe: watch.Call, Guard: rpc.Guard})
-	rpc.Register(mux, rpc.API{DB: db, Authn: authn})
+	views := rpc.Register(mux, rpc.API{DB: db, Authn: authn})
 	hub := changelog.NewHub(changelog.HubConfig{
-		DB: db, Log: changelog.New(), Views: rpc.Views(), ListenURL: platformURL, Revoked: authn.Look, Logger: zap.NewNop(),
+		DB: db, Log: changelog.New(), Views: views, ListenURL: platformURL, Revoked: authn.Look, Logger: zap.NewNop(),
 	})
 	var commits commits
 	db.OnCommit(func(tenant uuid.UUID, position int64) {

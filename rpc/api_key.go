@@ -30,6 +30,7 @@ func apiKeyMethods(m *jsonrpc.Mux, api API) {
 	}))
 	jsonrpc.Handle(m, "list_api_keys", n.list, d.list())
 	handleWrite(m, api, "delete_api_key", n.delete, d.delete())
+	follow(api, model.APIKeys)
 }
 
 type newAPIKey struct {

@@ -20,7 +20,7 @@ type changes struct {
 }
 
 func changeMethods(m *jsonrpc.Mux, api API) {
-	c := changes{entity[model.Change, int64]{api, model.Changes, "changes"}, followed}
+	c := changes{entity[model.Change, int64]{api, model.Changes, "changes"}, api.views}
 	d := describe(model.Changes, "changes")
 	jsonrpc.Handle(m, "list_changes", c.list, d.list())
 	handle(m, api, "count_changes", c.count, d.count())

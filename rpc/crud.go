@@ -126,7 +126,7 @@ func crud[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.R
 	api.writers[one] = n.apply
 }
 
-// readable registers the generic methods that only read.
+// readable registers the generic methods that only read, and lets clients follow the changes of the entity's rows.
 func readable[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *store.Repo[E, K], plural string) {
 	n := entity[E, K]{api, repo, plural}
 	d := describe(repo, plural) // a reference to nowhere shows now
@@ -134,6 +134,7 @@ func readable[E store.Entity[K], K store.Key](m *jsonrpc.Mux, api API, repo *sto
 	handle(m, api, "count_"+plural, n.count, d.count())
 	jsonrpc.Handle(m, "list_"+plural, n.list, d.list())
 	jsonrpc.Handle(m, "aggregate_"+plural, n.aggregate, d.aggregate())
+	follow(api, repo)
 }
 
 // handle registers a method whose result is wrapped as {"data": …}. Its statements each commit by themselves.

@@ -19,7 +19,7 @@ const version = "0.1.0"
 
 // discover adds rpc.discover, which returns the description of all methods that m has now and of itself. It panics at a
 // description that cannot be right.
-func discover(m *jsonrpc.Mux) {
+func discover(m *jsonrpc.Mux, api API) {
 	var encoded jsontext.Value
 	jsonrpc.Handle(m, "rpc.discover", func(context.Context, struct{}) (jsontext.Value, error) { return encoded, nil },
 		jsonrpc.Public(), described(doc{
@@ -29,13 +29,13 @@ func discover(m *jsonrpc.Mux) {
 			description: "The result is this document, by the [OpenRPC specification](https://spec.open-rpc.org).",
 		}))
 	var err error
-	if encoded, err = document(m.Methods()).Encode(); err != nil {
+	if encoded, err = document(m.Methods(), api.views).Encode(); err != nil {
 		panic(fmt.Sprintf("rpc: the methods cannot be described: %v", err))
 	}
 }
 
-// document returns the description of the methods.
-func document(methods []jsonrpc.Method) *openrpc.Document {
+// document returns the description of the methods, and of what those who follow the log get.
+func document(methods []jsonrpc.Method, v views) *openrpc.Document {
 	entities := entityDocs{}
 	for _, m := range methods {
 		if d, ok := m.Doc.(doc); ok && d.entity != nil {
@@ -46,7 +46,7 @@ func document(methods []jsonrpc.Method) *openrpc.Document {
 	defineConditions(s)
 	defineHaving(s)
 	defineErrorData(s)
-	followed.define(s)
+	v.define(s)
 	for _, name := range slices.Sorted(maps.Keys(entities)) {
 		entities.define(s, entities[name])
 	}

@@ -39,7 +39,7 @@ func connectionFrom(ctx context.Context) (Connection, error) {
 }
 
 // liveMethods are those of a WebSocket itself.
-func liveMethods(m *jsonrpc.Mux) {
+func liveMethods(m *jsonrpc.Mux, api API) {
 	const onlyThere = "On a WebSocket only, at `GET /api/rpc`."
 	jsonrpc.Handle(m, "authenticate", authenticate, jsonrpc.Public(), described(doc{
 		tag:         "live",
@@ -56,7 +56,7 @@ func liveMethods(m *jsonrpc.Mux) {
 		summary: "Get the tenant's changes as notifications",
 		description: onlyThere + " After the answer, every change after `since` (default: the head) comes as a notification of the method `change`, " +
 			"with the entry as its params. The notification `resync`, with a `reason`, ends the subscription: then start over with `sync_bootstrap`.",
-		params:  followed.syncParams(),
+		params:  api.views.syncParams(),
 		errors:  append([]apperr.Kind{apperr.InvalidRequest}, syncErrors...),
 		example: &example{object{value("since", 42)}, dataOf(object{value("position", 42), value("epoch", exampleEpoch)})},
 	}))

@@ -37,7 +37,7 @@ func TestAnswersLeaveOutWhatMayNotBeRead(t *testing.T) {
 		PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, name));
 		CALL tenant_table('badge')`)
 	m := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: time.Minute})
-	api := API{DB: db.DB, ledger: ledger.New(db.DB, 0), writers: map[string]writer{}}
+	api := API{DB: db.DB, ledger: ledger.New(db.DB, 0), writers: map[string]writer{}, views: views{}}
 	crud(m, api, badges, "badges")
 	pushMethod(m, api)
 	tenant := uuid.New()

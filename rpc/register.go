@@ -23,6 +23,7 @@ type API struct {
 
 	ledger  *ledger.Ledger
 	writers map[string]writer // of the entities that sync_push writes, by their names
+	views   views             // of the entities whose changes clients can follow
 }
 
 // Guard is the guard of a Mux with these methods: a call needs an actor, unless its method is public. What it changes is logged under
@@ -33,31 +34,19 @@ func Guard(ctx context.Context, method string) error {
 	return err
 }
 
-// Register adds every method to m, and last the one that describes them.
-func Register(m *jsonrpc.Mux, api API) {
-	api.ledger, api.writers = ledger.New(api.DB, api.MutationRetention), map[string]writer{}
+// Register adds every method to m, and last the one that describes them. It returns how the entities look whose changes clients can follow.
+func Register(m *jsonrpc.Mux, api API) changelog.Views {
+	api.ledger, api.writers, api.views = ledger.New(api.DB, api.MutationRetention), map[string]writer{}, views{}
 	projectMethods(m, api)
 	taskMethods(m, api)
 	userMethods(m, api)
 	apiKeyMethods(m, api)
 	vaultMethods(m, api)
 	syncMethods(m, api)
-	liveMethods(m)
+	liveMethods(m, api)
 	replicaMethods(m, api)
 	changeMethods(m, api)
 	pushMethod(m, api) // when all entities that it writes are there
-	discover(m)
+	discover(m, api)
+	return api.views
 }
-
-// Views are the entities that clients can follow by the change log.
-func Views() changelog.Views { return followed }
-
-var followed = newViews(
-	viewOf(model.Projects),
-	viewOf(model.Tasks),
-	viewOf(model.Users),
-	viewOf(model.APIKeys),
-	viewOf(model.VaultCollections),
-	viewOf(model.VaultMembers),
-	viewOf(model.VaultItems),
-)

@@ -75,7 +75,7 @@ type (
 )
 
 func (api API) registerReplica(ctx context.Context, p registerReplicaParams) (r registered, err error) {
-	if err := changelog.CheckEntities(followed, p.Entities, "params.entities"); err != nil {
+	if err := changelog.CheckEntities(api.views, p.Entities, "params.entities"); err != nil {
 		return r, err
 	}
 	err = api.DB.InTx(ctx, func(tx *store.Tx) error {

@@ -21,7 +21,7 @@ type syncing struct {
 }
 
 func syncMethods(m *jsonrpc.Mux, api API) {
-	s := syncing{api, changelog.New(), followed}
+	s := syncing{api, changelog.New(), api.views}
 	jsonrpc.Handle(m, "sync_head", s.head, s.views.describeHead())
 	jsonrpc.Handle(m, "sync_delta", s.delta, s.views.describeDelta())
 	jsonrpc.Handle(m, "sync_bootstrap", s.bootstrap, s.views.describeBootstrap())

@@ -39,12 +39,9 @@ type view struct {
 // rows belong to groups it reads those of the groups only, if that is not nil.
 type walk func(tx *store.Tx, after string, groups []uuid.UUID, limit int, do func(id string, row reflect.Value) bool) error
 
-func newViews(all ...*view) views {
-	v := views{}
-	for _, one := range all {
-		v[one.entity] = one
-	}
-	return v
+// follow lets clients follow the changes of an entity's rows.
+func follow[E store.Entity[K], K store.Key](api API, repo *store.Repo[E, K]) {
+	api.views[repo.Entity()] = viewOf(repo)
 }
 
 // viewOf returns the view of a repository's rows.

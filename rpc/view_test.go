@@ -8,6 +8,7 @@ import (
 
 	"rowcall/modules/auth"
 	"rowcall/modules/changelog"
+	"rowcall/modules/jsonrpc"
 	"rowcall/rpc"
 	"rowcall/rpc/rpctest"
 )
@@ -41,7 +42,7 @@ func TestSees(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := rpc.Views().NewReader(tx, nil)
+			r, err := s.Views.NewReader(tx, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,6 +55,7 @@ func TestSees(t *testing.T) {
 
 func TestEntryText(t *testing.T) {
 	t.Parallel()
+	shown := rpc.Register(jsonrpc.New(jsonrpc.Options{}), rpc.API{})
 	e := &changelog.Entry{
 		At: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), Actor: 7, Method: `a"b`, Entity: "user", RowID: "12", Op: changelog.Update, Version: 3,
 		Data: jsontext.Value(`{"id": 12, "cid": 1, "mid": 2, "name": "N", "role": "member", "ctime": "2026-01-02T03:04:05+00:00",
@@ -70,15 +72,15 @@ func TestEntryText(t *testing.T) {
 		{auth.Admin, changelog.Whole, head + `"op":"update","version":3,"data":` + row + `,"suspended":true}`},
 		{auth.Member, changelog.Gone, head + `"op":"delete","version":3,"data":null`},
 	} {
-		text, err := rpc.Views().Append([]byte("x"), e, c.role, c.sight)
+		text, err := shown.Append([]byte("x"), e, c.role, c.sight)
 		if err != nil || string(text) != "x"+c.want {
 			t.Errorf("to a %v:\n%s, %v, not\n%s", c.role, text, err, c.want)
 		}
 	}
-	if _, err := rpc.Views().Append(nil, e, auth.Member, changelog.Hidden); err == nil {
+	if _, err := shown.Append(nil, e, auth.Member, changelog.Hidden); err == nil {
 		t.Error("a hidden entry is shown")
 	}
-	if text, err := rpc.Views().Append(nil, &changelog.Entry{Entity: "nothing"}, auth.Owner, changelog.Whole); err == nil {
+	if text, err := shown.Append(nil, &changelog.Entry{Entity: "nothing"}, auth.Owner, changelog.Whole); err == nil {
 		t.Errorf("an entry of an entity that is not followed is %s", text)
 	}
 }

@@ -15,7 +15,6 @@ import (
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/changelog"
-	"rowcall/rpc"
 	"rowcall/rpc/rpctest"
 	"rowcall/web"
 )
@@ -38,7 +37,7 @@ func start(t testing.TB) *server { return serve(t, rpctest.New(t)) }
 func serve(t testing.TB, api *rpctest.Server, change ...func(*web.Config)) *server {
 	t.Helper()
 	hub := changelog.NewHub(changelog.HubConfig{
-		DB: api.DB.DB, Log: changelog.New(), Views: rpc.Views(), ListenURL: api.DB.PlatformURL, Revoked: api.Authn.Look, Logger: zap.NewNop(),
+		DB: api.DB.DB, Log: changelog.New(), Views: api.Views, ListenURL: api.DB.PlatformURL, Revoked: api.Authn.Look, Logger: zap.NewNop(),
 	})
 	api.DB.OnCommit(hub.Wake)
 	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(t.Context()))

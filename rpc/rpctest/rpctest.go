@@ -29,6 +29,7 @@ type Server struct {
 	DB    *storetest.Database
 	Authn *model.Authn
 	Mux   *jsonrpc.Mux
+	Views changelog.Views
 }
 
 // Main is storetest.Main.
@@ -75,7 +76,7 @@ func Over(t testing.TB, db *storetest.Database) *Server {
 	s := &Server{DB: db}
 	s.Authn = model.NewAuthn(db.DB, passwords, auth.NewTokens(testKey("tokens"), 15*time.Minute), 720*time.Hour)
 	s.Mux = jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Limit: limit.Call, Timeout: 30 * time.Second, Atomic: db.Atomic, Guard: rpc.Guard})
-	rpc.Register(s.Mux, rpc.API{DB: db.DB, Authn: s.Authn, Replicas: changelog.Replicas{Lease: time.Hour}})
+	s.Views = rpc.Register(s.Mux, rpc.API{DB: db.DB, Authn: s.Authn, Replicas: changelog.Replicas{Lease: time.Hour}})
 	return s
 }
 

@@ -55,10 +55,12 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	mux := jsonrpc.New(jsonrpc.Options{
 		Limit: limit.Call, Guard: rpc.Guard, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log, Observe: watch.Call,
 	})
-	rpc.Register(mux, rpc.API{DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}, MutationRetention: cfg.Retention.Mutations})
+	views := rpc.Register(mux, rpc.API{
+		DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}, MutationRetention: cfg.Retention.Mutations,
+	})
 	limits := limit.New(cfg.Limits)
 	hub := changelog.NewHub(changelog.HubConfig{
-		DB: d.DB, Log: changelog.New(), Views: rpc.Views(), ListenURL: d.listen, Revoked: authn.Look, Logger: log,
+		DB: d.DB, Log: changelog.New(), Views: views, ListenURL: d.listen, Revoked: authn.Look, Logger: log,
 	})
 	d.OnCommit(hub.Wake)
 	defer start(ctx, hub.Run)()
