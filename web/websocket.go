@@ -48,6 +48,7 @@ type socket struct {
 
 	turn sync.Mutex   // held while a body is run and answered
 	read atomic.Int64 // frames
+	sent atomic.Int64 // likewise
 
 	begun *changelog.Subscription // by the body that is being run
 	mu    sync.Mutex              // held to deliver
@@ -209,6 +210,7 @@ func (w *socket) reply(text []byte) error {
 func (w *socket) send(ctx context.Context, text []byte) error {
 	start := time.Now()
 	err := w.conn.Write(ctx, websocket.MessageText, text)
+	w.sent.Add(1)
 	if time.Since(start) > w.server.times.slow {
 		return changelog.ErrSlow
 	}
@@ -253,7 +255,7 @@ func (w *socket) Unsubscribe() bool {
 }
 
 // Deliver implements changelog.Subscriber. A frame has no deadline, which costs as much as a third of sending it: a ping that cannot be sent
-// while it is under way ends it.
+// because of it ends it.
 func (to *subscriber) Deliver(changes []changelog.Change) error {
 	w := to.socket
 	w.await()
@@ -303,9 +305,10 @@ func (w *socket) farewell(why farewell) {
 }
 
 // ping finds out whether the client is still there: it answers, or sends frames, of which the first may keep the answer from being read.
-// While a body is being run nothing is read, so nobody is asked. A ping that cannot be sent, because a frame is being written, says nothing.
+// While a body is being run nothing is read, so nobody is asked. A ping that cannot be sent, because a frame is being written, ends
+// the connection only if no frame gets through.
 func (w *socket) ping() error {
-	read := w.read.Load()
+	read, sent := w.read.Load(), w.sent.Load()
 	if !w.turn.TryLock() {
 		return nil
 	}
@@ -313,7 +316,13 @@ func (w *socket) ping() error {
 	ctx, cancel := context.WithTimeout(w.ctx, w.server.times.stuck)
 	defer cancel()
 	err := w.conn.Ping(ctx)
-	if err == nil || ctx.Err() == nil || w.read.Load() > read {
+	if err != nil && ctx.Err() == nil { // it could not be sent within the library's own time
+		<-ctx.Done()
+		if w.sent.Load() > sent {
+			return nil
+		}
+	}
+	if err == nil || w.read.Load() > read {
 		return nil
 	}
 	_ = w.conn.CloseNow() // ends run
