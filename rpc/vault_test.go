@@ -2,15 +2,19 @@ package rpc_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
+	"rowcall/model"
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/modules/store"
 	"rowcall/modules/store/storetest"
 	"rowcall/rpc/rpctest"
@@ -259,5 +263,40 @@ func TestVaultQuotas(t *testing.T) {
 		}
 	} else {
 		t.Error(err)
+	}
+}
+
+// A collection can be deleted while a member leaves.
+func TestVaultCollectionIsDeletedWhileAMemberLeaves(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	owner, member := s.As(t, "demo1"), s.As(t, "demo2")
+	newCollection(owner, collection)
+	theirs := rpctest.Call[row](owner, "create_vault_member", row{"data": row{"collection_id": collection, "user_id": member.Actor.User, "wrapped_key": "Yg=="}})
+	ctx := auth.WithRequest(t.Context(), &auth.Request{ID: "leave", Now: time.Now, Actor: member.Actor})
+	deleted := make(chan *rpctest.Error, 1)
+	err := s.DB.InTx(ctx, func(tx *store.Tx) error {
+		if _, err := model.VaultMembers.Delete(tx, uuid.MustParse(theirs["id"].(string)), store.Version{}); err != nil {
+			return err
+		}
+		go func() {
+			_, failed := owner.Do("delete_vault_collection", row{"id": collection})
+			deleted <- failed
+		}()
+		for waiting, deadline := 0, time.Now().Add(10*time.Second); waiting == 0; {
+			if time.Now().After(deadline) {
+				return errors.New("the deletion does not wait for the member")
+			}
+			if err := tx.Get(&waiting, `SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid`); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failed := <-deleted; failed != nil {
+		t.Errorf("it is not deleted: %+v", failed)
 	}
 }
