@@ -117,7 +117,7 @@ func (d *Device) own(ctx context.Context, id uuid.UUID) (own ownCollection, err 
 			return err
 		}
 		var m member
-		return tx.each(`SELECT id, user, version FROM member WHERE collection = ?`, []any{id.String()}, []any{&m.id, &m.user, &m.version}, func() error {
+		return tx.each(`SELECT id, user, version FROM member WHERE collection = ? ORDER BY id`, []any{id.String()}, []any{&m.id, &m.user, &m.version}, func() error {
 			own.members = append(own.members, m)
 			return nil
 		})
