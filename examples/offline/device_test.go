@@ -153,6 +153,32 @@ func TestKeysAreGivenOutByOneDeviceAtATime(t *testing.T) {
 	s.has(s.tablet)
 }
 
+// Whoever is made a member by the server, and not by the owner, gets no new keys.
+func TestOnlyMembersOfTheOwnersGetNewKeys(t *testing.T) {
+	s := newStage(t)
+	for _, d := range []*Device{s.tablet, s.desk} {
+		s.ok(s.laptop.Share(t.Context(), s.collection, d.Identity.Contact()))
+	}
+	s.ok(s.tablet.Sync(t.Context()))
+	had, err := keyringOf(t.Context(), s.tablet, s.collection)
+	s.ok(err)
+	s.ok(s.laptop.Remove(t.Context(), s.collection, s.tablet.Identity.User))
+	wrapped, err := s.laptop.Identity.Wrap(had, s.collection, s.tablet.Identity.Contact()) // which the server has kept
+	s.ok(err)
+	_, err = api.CreateVaultMember.Call(t.Context(), s.laptop.Client, api.CreateVaultMemberParams{Data: api.VaultMemberCreate{
+		CollectionID: s.collection, UserID: s.tablet.Identity.User, WrappedKey: wrapped,
+	}})
+	s.ok(err)
+	s.ok(s.laptop.Remove(t.Context(), s.collection, s.desk.Identity.User))
+	s.write(s.laptop, "a secret")
+	s.ok(sync(t.Context(), s.laptop, s.phone, s.tablet))
+	s.has(s.phone, "a secret")
+	s.has(s.tablet)
+	if now, err := keyringOf(t.Context(), s.tablet, s.collection); err != nil || now.Generation != had.Generation {
+		t.Errorf("the tablet has the keys of generation %d: %v", now.Generation, err)
+	}
+}
+
 // A copy is newer than the log that is followed, in which the keys of that time come again.
 func TestOldKeysInTheLogAreNoHindrance(t *testing.T) {
 	s := newStage(t)

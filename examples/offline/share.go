@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -18,7 +19,7 @@ func (d *Device) CreateCollection(ctx context.Context, label string) (id uuid.UU
 	if id, err = uuid.NewV7(); err != nil {
 		return id, err
 	}
-	keyring := Keyring{}.Rotated()
+	keyring := Keyring{Members: []int64{d.Identity.User}}.Rotated()
 	p := api.CreateVaultCollectionParams{Data: api.VaultCollectionCreate{ID: &id}}
 	if p.Data.Label, err = keyring.Seal([]byte(label), place{id, entityCollection, id, 1}); err != nil {
 		return id, err
@@ -40,7 +41,9 @@ func (d *Device) Share(ctx context.Context, id uuid.UUID, with Contact) error {
 	if err != nil {
 		return err
 	}
-	wrapped, err := d.Identity.Wrap(of.keyring, id, with)
+	next := of.keyring
+	next.Members = append(slices.Clone(next.Members), with.User)
+	wrapped, err := d.Identity.Wrap(next, id, with)
 	if err != nil {
 		return err
 	}
@@ -48,7 +51,7 @@ func (d *Device) Share(ctx context.Context, id uuid.UUID, with Contact) error {
 	api.CreateVaultMember.In(&b, api.CreateVaultMemberParams{Data: api.VaultMemberCreate{CollectionID: id, UserID: with.User, WrappedKey: wrapped}})
 	for _, m := range of.members {
 		if m.user == d.Identity.User { // which is changed by whoever gives out keys, so that devices do it one after another
-			err = d.give(&b, m, id, of.keyring)
+			err = d.give(&b, m, id, next)
 		}
 	}
 	if err != nil {
@@ -77,10 +80,17 @@ func (d *Device) Remove(ctx context.Context, id uuid.UUID, user int64) error {
 	if err != nil {
 		return err
 	}
-	next := of.keyring.Rotated()
 	b := rpcclient.Batch{Atomic: true}
+	next := of.keyring.Rotated()
+	stays := func(m member) bool { return m.user != user && slices.Contains(of.keyring.Members, m.user) }
+	next.Members = nil
 	for _, m := range of.members {
-		if m.user == user {
+		if stays(m) {
+			next.Members = append(next.Members, m.user)
+		}
+	}
+	for _, m := range of.members {
+		if !stays(m) { // or was never given keys: the server alone says that it is a member
 			api.DeleteVaultMember.In(&b, api.DeleteVaultMemberParams{ID: m.id})
 		} else if err := d.give(&b, m, id, next); err != nil {
 			return err
