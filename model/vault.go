@@ -96,20 +96,23 @@ func DeleteVaultCollection(tx *store.Tx, id uuid.UUID, version store.Version) (c
 	return c, err
 }
 
-// removeVaultMembers removes some of a collection's memberships, those of which the user's id is or is not the one given, and tells whether there are more.
+// removeVaultMembers removes some of a collection's memberships, those of which the user's id is or is not the one given, and tells whether there
+// are more. Members may leave in the meantime.
 func removeVaultMembers(tx *store.Tx, collection uuid.UUID, operator string, user int64) (more bool, err error) {
-	f, err := filter.Parse(fmt.Appendf(nil, `{"collection_id":%q,"user_id":{%q:%d}}`, collection, operator, user), VaultMembers.Schema(), "")
+	chosen := func(upTo uuid.UUID) (*filter.Filter, error) {
+		text := fmt.Appendf(nil, `{"collection_id":%q,"user_id":{%q:%d},"id":{"$lte":%q}}`, collection, operator, user, upTo)
+		return filter.Parse(text, VaultMembers.Schema(), "")
+	}
+	f, err := chosen(uuid.Max)
 	if err != nil {
 		return false, err
 	}
 	page, err := VaultMembers.List(tx, store.ListOptions{Filter: f, Limit: new(int64(store.MaxBulk))})
-	if err != nil {
+	if err != nil || len(page.Rows) == 0 {
 		return false, err
 	}
-	ids := make([]uuid.UUID, len(page.Rows))
-	for i, m := range page.Rows {
-		ids[i] = m.ID
+	if f, err = chosen(page.Rows[len(page.Rows)-1].ID); err == nil {
+		_, err = VaultMembers.DeleteMatching(tx, f)
 	}
-	_, err = VaultMembers.DeleteAll(tx, ids)
 	return page.NextCursor != nil, err
 }

@@ -2,15 +2,19 @@ package rpc_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
+	"rowcall/model"
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/modules/store"
 	"rowcall/modules/store/storetest"
 	"rowcall/rpc/rpctest"
@@ -259,5 +263,103 @@ func TestVaultQuotas(t *testing.T) {
 		}
 	} else {
 		t.Error(err)
+	}
+}
+
+// A collection can be deleted while a member leaves.
+func TestVaultCollectionIsDeletedWhileAMemberLeaves(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	owner, member := s.As(t, "demo1"), s.As(t, "demo2")
+	newCollection(owner, collection)
+	theirs := rpctest.Call[row](owner, "create_vault_member", row{"data": row{"collection_id": collection, "user_id": member.Actor.User, "wrapped_key": "Yg=="}})
+	ctx := auth.WithRequest(t.Context(), &auth.Request{ID: "leave", Now: time.Now, Actor: member.Actor})
+	deleted := make(chan *rpctest.Error, 1)
+	err := s.DB.InTx(ctx, func(tx *store.Tx) error {
+		if _, err := model.VaultMembers.Delete(tx, uuid.MustParse(theirs["id"].(string)), store.Version{}); err != nil {
+			return err
+		}
+		go func() {
+			_, failed := owner.Do("delete_vault_collection", row{"id": collection})
+			deleted <- failed
+		}()
+		for waiting, deadline := 0, time.Now().Add(10*time.Second); waiting == 0; {
+			if time.Now().After(deadline) {
+				return errors.New("the deletion does not wait for the member")
+			}
+			if err := tx.Get(&waiting, `SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid`); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failed := <-deleted; failed != nil {
+		t.Errorf("it is not deleted: %+v", failed)
+	}
+}
+
+// What a member was given is of no use when the membership has ended, and ids that others use tell of no collection.
+func TestVaultAfterTheMembership(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	owner, member := s.As(t, "demo1"), s.As(t, "demo2")
+	newCollection(owner, collection)
+	theirs := rpctest.Call[row](owner, "create_vault_member", row{"data": row{"collection_id": collection, "user_id": member.Actor.User, "wrapped_key": "Yg=="}})
+	var items []row
+	for n := range 4 {
+		items = append(items, rpctest.Call[row](owner, "create_vault_item", row{"data": row{"collection_id": collection, "payload": payload(n + 1)}}))
+	}
+	pages := map[string]row{
+		"list_vault_items": {"filters": row{}, "list_options": row{"limit": 1, "order_bys": "payload"}},
+		"sync_bootstrap":   {"entities": []string{"vault_item"}, "limit": 1, "groups": []string{collection}},
+	}
+	for method, params := range pages {
+		page, failed := member.Do(method, params)
+		if failed != nil || page.NextCursor == nil {
+			t.Fatalf("%s: %+v", method, failed)
+		}
+		if options, ok := params["list_options"].(row); ok {
+			options["cursor"] = *page.NextCursor
+		} else {
+			params["cursor"] = *page.NextCursor
+		}
+		if rows := rpctest.Call[[]row](member, method, params); len(rows) != 1 {
+			t.Errorf("%s: a member gets %v", method, rows)
+		}
+	}
+	rpctest.Call[row](owner, "delete_vault_member", row{"id": theirs["id"]})
+	for method, params := range pages {
+		if rows := rpctest.Call[[]row](member, method, params); len(rows) > 0 {
+			t.Errorf("%s: who was a member gets %v", method, rows)
+		}
+	}
+	mine := uuid.Must(uuid.NewV7()).String()
+	newCollection(member, mine)
+	nowhere := uuid.Must(uuid.NewV7()).String()
+	for _, id := range []any{items[0]["id"], nowhere} {
+		for _, group := range []string{collection, nowhere} {
+			data := row{"id": id, "collection_id": group, "payload": "YQ=="}
+			member.Fails(apperr.BadReference, "create_vault_item", row{"data": data})
+			member.Fails(apperr.BadReference, "create_vault_items", row{"data": []row{{"collection_id": mine, "payload": "YQ=="}, data}})
+			push := row{"mutation_id": uuid.Must(uuid.NewV7()).String(), "op": "create", "entity": "vault_item", "data": data}
+			if done := rpctest.Call[[]row](member, "sync_push", row{"mutations": []row{push}})[0]; done["status"] != "rejected" {
+				t.Errorf("a push to %s: %v", group, done)
+			}
+		}
+		for _, op := range []string{"update", "delete"} {
+			push := row{"mutation_id": uuid.Must(uuid.NewV7()).String(), "op": op, "entity": "vault_item", "id": id, "version": 1}
+			if op == "update" {
+				push["data"] = row{"payload": "YQ=="}
+			}
+			if done := rpctest.Call[[]row](member, "sync_push", row{"mutations": []row{push}})[0]; done["status"] != "conflict" || done["current"] != nil {
+				t.Errorf("a push of %s %v: %v", op, id, done)
+			}
+		}
+	}
+	if n := rpctest.Call[row](member, "count_vault_items", nil); n["count"] != 0.0 {
+		t.Errorf("something was created: %v", n)
 	}
 }

@@ -7,11 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/store"
+	"rowcall/modules/store/storetest"
 	"rowcall/rpc/rpctest"
 )
 
@@ -177,5 +180,47 @@ func TestVaultEntriesAreSeenByMembersOfThatTime(t *testing.T) {
 				t.Errorf("user %d copies of %v\n%v, and lists\n%v", u, inside, copied, listed)
 			}
 		}
+	}
+}
+
+// A copy of some collections reads their rows alone, also by a plan that Postgres has made for any.
+func TestCopyOfACollectionReadsItAlone(t *testing.T) {
+	t.Parallel()
+	demo := rpctest.New(t)
+	db, err := store.Open(t.Context(), store.Config{
+		TenantURL: demo.DB.TenantURL, PlatformURL: demo.DB.PlatformURL, Session: map[string]string{"plan_cache_mode": "force_generic_plan"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := rpctest.Over(t, &storetest.Database{DB: db}).As(t, "demo1")
+	newCollection(c, collection)
+	for range 3 {
+		rpctest.Call[row](c, "create_vault_item", row{"data": row{"collection_id": collection, "payload": payload(3)}})
+	}
+	demo.DB.Exec(t, `SET session_replication_role = replica;
+		INSERT INTO vault_collection (tenant_id, id, owner_id, label, version, cid, ctime, mid, mtime)
+			SELECT tenant_id, gen_random_uuid(), 1e6, label, 1, 1, now(), 1, now() FROM vault_collection, generate_series(1, 1000) n;
+		INSERT INTO vault_member (tenant_id, id, collection_id, user_id, wrapped_key, version, cid, ctime, mid, mtime)
+			SELECT tenant_id, gen_random_uuid(), id, owner_id, 'x', 1, 1, now(), 1, now() FROM vault_collection WHERE owner_id >= 1e6;
+		INSERT INTO vault_item (tenant_id, id, collection_id, payload, version, cid, ctime, mid, mtime)
+			SELECT tenant_id, gen_random_uuid(), id, 'AAAA', 1, 1, now(), 1, now() FROM vault_collection, generate_series(1, 100) n WHERE owner_id >= 1e6 ORDER BY n;
+		ANALYZE vault_collection, vault_member, vault_item; SELECT pg_stat_reset()`)
+	rows := rpctest.Call[[]row](c, "sync_bootstrap", row{"entities": []string{"vault_item"}, "groups": []string{collection, collection}})
+	if len(rows) != 3 {
+		t.Errorf("%d rows of 3", len(rows))
+	}
+	if err := db.Close(); err != nil { // which is when connections tell what they have read
+		t.Fatal(err)
+	}
+	owner, read := demo.DB.Owner(t), 0
+	for deadline := time.Now().Add(10 * time.Second); read == 0 && time.Now().Before(deadline); {
+		err := owner.QueryRowContext(t.Context(), `SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'vault_item'`).Scan(&read)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if read < 3 || read > 30 {
+		t.Errorf("%d rows were read for 3", read)
 	}
 }

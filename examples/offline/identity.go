@@ -45,15 +45,17 @@ func (i *Identity) Contact() Contact {
 	return Contact{i.User, i.open.Recipient(), i.sign.Public().(ed25519.PublicKey)}
 }
 
-// Keyring is the keys of a collection: each generation's, of which the last is in use. The older ones open what was sealed before.
+// Keyring is the keys of a collection: each generation's, of which the last is in use. The older ones open what was sealed before. Members are to
+// whom the owner has given it, which is not for the server to say.
 type Keyring struct {
 	Generation int
 	Keys       map[int][]byte
+	Members    []int64
 }
 
 // Rotated returns the keyring with a new key in use, for a collection that has lost a member.
 func (k Keyring) Rotated() Keyring {
-	next := Keyring{k.Generation + 1, maps.Clone(k.Keys)}
+	next := Keyring{k.Generation + 1, maps.Clone(k.Keys), k.Members}
 	if next.Keys == nil {
 		next.Keys = map[int][]byte{}
 	}

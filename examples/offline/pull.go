@@ -98,7 +98,7 @@ func (d *Device) pull(ctx context.Context) error {
 			return err
 		}
 		err = d.Replica.InTx(ctx, func(tx *replicaTx) error {
-			if err := d.apply(tx, page.Data); err != nil {
+			if err := d.apply(tx, page.Data, false); err != nil {
 				return err
 			}
 			if uncopied, err = tx.collections(true); err != nil {
@@ -141,11 +141,15 @@ func (d *Device) copy(ctx context.Context, collections []uuid.UUID) error {
 				return err
 			}
 		}
-		if err := d.apply(tx, rows); err != nil {
+		if err := d.apply(tx, rows, true); err != nil {
 			return err
 		}
 		for _, id := range collections {
-			if err := tx.exec(`UPDATE collection SET copied = 1 WHERE id = ?`, id.String()); err != nil {
+			member, err := tx.isMember(id, d.Identity.User)
+			if err == nil && !member {
+				err = tx.forget(id)
+			}
+			if err := errors.Join(err, tx.exec(`UPDATE collection SET copied = 1 WHERE id = ?`, id.String())); err != nil {
 				return err
 			}
 		}
@@ -156,38 +160,38 @@ func (d *Device) copy(ctx context.Context, collections []uuid.UUID) error {
 	})
 }
 
-// dropOthers drops what was in a collection and is not there any more, but for what was changed here.
+// dropOthers drops what was in a collection and is not there any more, but for what was changed here; and all of its memberships, which come anew.
 func (t *replicaTx) dropOthers(collection uuid.UUID, there map[uuid.UUID]bool) error {
-	for _, table := range []string{"member", "note"} {
-		var id uuid.UUID
-		var gone []uuid.UUID
-		changed := map[string]string{"member": "false", "note": "base IS NOT mine"}[table]
-		err := t.each(`SELECT id FROM `+table+` WHERE collection = ? AND NOT `+changed, []any{collection.String()}, []any{&id}, func() error {
-			if !there[id] {
-				gone = append(gone, id)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	var id uuid.UUID
+	var gone []uuid.UUID
+	err := t.each(`SELECT id FROM note WHERE collection = ? AND base IS mine`, []any{collection.String()}, []any{&id}, func() error {
+		if !there[id] {
+			gone = append(gone, id)
 		}
-		for _, id := range gone {
-			if err := t.exec(`DELETE FROM `+table+` WHERE id = ?`, id.String()); err != nil {
-				return err
-			}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range gone {
+		if err := t.exec(`DELETE FROM note WHERE id = ?`, id.String()); err != nil {
+			return err
 		}
 	}
-	return nil
+	return t.exec(`DELETE FROM member WHERE collection = ?`, collection.String())
 }
 
-// apply applies changes in their order, but first those of memberships, as these have the keys for the rest.
-func (d *Device) apply(tx *replicaTx, changes []change) error {
-	for _, c := range changes {
-		if c.Entity != entityMember {
-			continue
-		}
-		if err := d.applyMember(tx, c); err != nil {
-			return err
+// apply applies changes in their order, but first those of memberships, as these have the keys for the rest: those that begin before those that
+// end, as one can take the place of another. copied says that they are the rows as they are now.
+func (d *Device) apply(tx *replicaTx, changes []change, copied bool) error {
+	for _, ended := range []bool{false, true} {
+		for _, c := range changes {
+			if c.Entity != entityMember || (c.Data == nil) != ended {
+				continue
+			}
+			if err := d.applyMember(tx, c); err != nil {
+				return err
+			}
 		}
 	}
 	for _, c := range changes {
@@ -196,7 +200,7 @@ func (d *Device) apply(tx *replicaTx, changes []change) error {
 		case entityCollection:
 			err = d.applyCollection(tx, c)
 		case entityItem:
-			err = d.applyItem(tx, c)
+			err = d.applyItem(tx, c, copied)
 		}
 		if err != nil {
 			return err
@@ -205,37 +209,32 @@ func (d *Device) apply(tx *replicaTx, changes []change) error {
 	return nil
 }
 
-var errOldKeys = errors.New("the server shows keys that were replaced")
-
 func (d *Device) applyMember(tx *replicaTx, c change) error {
-	if c.Data == nil {
-		var user int64
-		var collection uuid.UUID
-		known, err := tx.get(`SELECT user, collection FROM member WHERE id = ?`, []any{c.ID.String()}, &user, &collection)
-		switch {
-		case err != nil || !known:
+	var version, user int64
+	var collection uuid.UUID
+	known, err := tx.get(`SELECT version, user, collection FROM member WHERE id = ?`, []any{c.ID.String()}, &version, &user, &collection)
+	switch {
+	case err != nil, known && c.Version <= version, !known && c.Data == nil:
+		return err
+	case c.Data == nil:
+		err := tx.exec(`DELETE FROM member WHERE id = ?`, c.ID.String())
+		if err != nil || user != d.Identity.User {
 			return err
-		case user == d.Identity.User: // it has ended: nothing of the collection will be heard of any more
-			return tx.forget(collection)
 		}
-		return tx.exec(`DELETE FROM member WHERE id = ?`, c.ID.String())
+		again, err := tx.isMember(collection, user)
+		if err != nil || again {
+			return err
+		}
+		return tx.forget(collection) // nothing of it will be heard of any more
 	}
 	of, err := tx.collection(c.Data.CollectionID)
 	if err != nil || of == nil {
 		return err
 	}
-	known, err := tx.get(`SELECT user FROM member WHERE id = ?`, []any{c.ID.String()}, new(int64))
-	if err != nil {
+	err = tx.exec(`INSERT INTO member (id, collection, user, version) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version`,
+		c.ID.String(), c.Data.CollectionID.String(), c.Data.UserID, c.Version)
+	if err != nil || c.Data.UserID != d.Identity.User {
 		return err
-	}
-	if !known {
-		err := tx.exec(`INSERT INTO member (id, collection, user) VALUES (?, ?, ?)`, c.ID.String(), c.Data.CollectionID.String(), c.Data.UserID)
-		if err != nil {
-			return err
-		}
-	}
-	if c.Data.UserID != d.Identity.User {
-		return nil
 	}
 	if !known { // what was in it before is not in the log since
 		if err := tx.exec(`UPDATE collection SET copied = 0 WHERE id = ?`, c.Data.CollectionID.String()); err != nil {
@@ -247,13 +246,15 @@ func (d *Device) applyMember(tx *replicaTx, c change) error {
 		return fmt.Errorf("user %d, the owner of the collection, is not known", of.owner)
 	}
 	keyring, err := d.Identity.Unwrap(c.Data.WrappedKey, c.Data.CollectionID, owner)
-	switch {
-	case err != nil:
+	if err != nil || keyring.Generation < of.keyring.Generation { // older keys are never taken for newer
 		return err
-	case keyring.Generation < of.keyring.Generation:
-		return errOldKeys
 	}
 	return tx.setKeyring(c.Data.CollectionID, keyring)
+}
+
+// isMember tells whether a user is known to be a member of a collection.
+func (t *replicaTx) isMember(collection uuid.UUID, user int64) (bool, error) {
+	return t.get(`SELECT id FROM member WHERE collection = ? AND user = ?`, []any{collection.String(), user}, new(string))
 }
 
 // contact returns a user's contact, also the device's own.
@@ -266,8 +267,12 @@ func (d *Device) contact(user int64) (Contact, bool) {
 }
 
 func (d *Device) applyCollection(tx *replicaTx, c change) error {
+	member, err := tx.isMember(c.ID, d.Identity.User)
+	if err != nil || !member || c.Data == nil { // its end is that of the membership
+		return err
+	}
 	of, err := tx.collection(c.ID)
-	if err != nil || of == nil || c.Data == nil { // its end is that of the membership
+	if err != nil {
 		return err
 	}
 	label, err := of.keyring.Open(c.Data.Label, place{c.ID, entityCollection, c.ID, c.Version})
@@ -277,19 +282,25 @@ func (d *Device) applyCollection(tx *replicaTx, c change) error {
 	return tx.exec(`UPDATE collection SET label = ? WHERE id = ?`, string(label), c.ID.String())
 }
 
-// applyItem takes a note as it is on the server, unless it was changed here: then the push finds out.
-func (d *Device) applyItem(tx *replicaTx, c change) error {
+// applyItem takes a note as it is on the server, unless it was changed here: then the push finds out. A copy that has an older version than
+// the one known is of a server that was restored from a backup, or pretends it: then what is known here is a change, and is sent again.
+func (d *Device) applyItem(tx *replicaTx, c change, copied bool) error {
 	var version int64
 	var changed bool
 	known, err := tx.get(`SELECT version, base IS NOT mine FROM note WHERE id = ?`, []any{c.ID.String()}, &version, &changed)
+	back := known && copied && c.Version < version
 	switch {
-	case err != nil || known && (changed || c.Version <= version):
+	case err != nil, known && (changed || c.Version <= version && !copied):
 		return err
 	case c.Data == nil:
 		return tx.exec(`DELETE FROM note WHERE id = ?`, c.ID.String())
 	}
+	member, err := tx.isMember(c.Data.CollectionID, d.Identity.User)
+	if err != nil || !member { // any more
+		return err
+	}
 	of, err := tx.collection(c.Data.CollectionID)
-	if err != nil || of == nil {
+	if err != nil {
 		return err
 	}
 	if !known {
@@ -302,5 +313,6 @@ func (d *Device) applyItem(tx *replicaTx, c change) error {
 	if err != nil { // the note stays as it was, and says why
 		return tx.exec(`UPDATE note SET problem = ? WHERE id = ?`, err.Error(), c.ID.String())
 	}
-	return tx.exec(`UPDATE note SET version = ?, base = ?, mine = ?, problem = '' WHERE id = ?`, c.Version, string(text), string(text), c.ID.String())
+	return tx.exec(`UPDATE note SET version = ?, base = ?, mine = CASE WHEN ? THEN mine ELSE ? END, problem = '' WHERE id = ?`,
+		c.Version, string(text), back, string(text), c.ID.String())
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
+	"rowcall/modules/apperr"
 	"rowcall/modules/rpcclient"
 )
 
@@ -44,7 +45,18 @@ type outcome struct {
 	} `json:"current"`
 	Error struct {
 		Message string `json:"message"`
+		Data    struct {
+			Kind   apperr.Kind `json:"kind"`
+			Issues []struct {
+				Path string `json:"path"`
+			} `json:"issues"`
+		} `json:"data"`
 	} `json:"error"`
+}
+
+// expired tells whether the mutation has waited for longer than the server remembers: it may have been carried out or not.
+func (o *outcome) expired() bool {
+	return len(o.Error.Data.Issues) > 0 && o.Error.Data.Issues[0].Path == "mutation_id"
 }
 
 var syncPush = rpcclient.Method[pushParams, rpcclient.Data[[]outcome]]{Name: "sync_push"}
@@ -79,9 +91,7 @@ func (d *Device) push(ctx context.Context) (done bool, err error) {
 		}
 		err = d.Replica.InTx(ctx, func(tx *replicaTx) error {
 			for _, o := range answer.Data {
-				if o.Status == "conflict" {
-					done = false
-				}
+				done = done && o.Status == "applied"
 				if err := d.settle(tx, o); err != nil {
 					return err
 				}
@@ -160,6 +170,10 @@ func (d *Device) settle(tx *replicaTx, o outcome) error {
 		return err
 	}
 	switch {
+	case o.expired():
+		return nil // another one is made, and its version tells
+	case o.Error.Data.Kind == apperr.AlreadyExists: // by a mutation that has expired: a version that cannot be makes it a conflict
+		return tx.exec(`UPDATE note SET base = '' WHERE id = ?`, id.String())
 	case o.Status == "rejected":
 		return tx.exec(`UPDATE note SET problem = ? WHERE id = ?`, o.Error.Message, id.String())
 	case o.Status == "applied" && sent == nil:

@@ -19,7 +19,7 @@ const schema = `
 	CREATE TABLE IF NOT EXISTS followed (epoch TEXT NOT NULL, position INTEGER NOT NULL);
 	CREATE TABLE IF NOT EXISTS collection (
 		id TEXT PRIMARY KEY, owner INTEGER NOT NULL, label TEXT NOT NULL DEFAULT '', keyring TEXT NOT NULL DEFAULT '{}', copied INTEGER NOT NULL DEFAULT 0);
-	CREATE TABLE IF NOT EXISTS member (id TEXT PRIMARY KEY, collection TEXT NOT NULL, user INTEGER NOT NULL);
+	CREATE TABLE IF NOT EXISTS member (id TEXT PRIMARY KEY, collection TEXT NOT NULL, user INTEGER NOT NULL, version INTEGER NOT NULL);
 	CREATE TABLE IF NOT EXISTS note (
 		id TEXT PRIMARY KEY, collection TEXT NOT NULL, version INTEGER NOT NULL, base TEXT, mine TEXT, problem TEXT NOT NULL DEFAULT '');
 	CREATE TABLE IF NOT EXISTS mutation (
@@ -140,11 +140,12 @@ func (t *replicaTx) setKeyring(collection uuid.UUID, k Keyring) error {
 		WHERE id = ?`, string(text), collection.String())
 }
 
-// forget drops a collection and all that is in it.
+// forget drops all that is in a collection, for a user who is no member any more. It goes on being followed, as they may become one again; its
+// keys stay, so that older ones are told from newer.
 func (t *replicaTx) forget(collection uuid.UUID) error {
 	for _, query := range []string{
 		`DELETE FROM mutation WHERE note IN (SELECT id FROM note WHERE collection = ?)`, `DELETE FROM note WHERE collection = ?`,
-		`DELETE FROM member WHERE collection = ?`, `DELETE FROM collection WHERE id = ?`,
+		`DELETE FROM member WHERE collection = ?`, `UPDATE collection SET label = '' WHERE id = ?`,
 	} {
 		if err := t.exec(query, collection.String()); err != nil {
 			return err
