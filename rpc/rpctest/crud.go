@@ -49,6 +49,7 @@ func CRUD(t *testing.T, e Entity) {
 }
 
 func oneRow(t *testing.T, e Entity, c, _ *Client) {
+	since := Call[Row](c, "sync_head", nil)["position"]
 	data := e.New(1)
 	made := Call[Row](c, "create_"+e.Name, Row{"data": data})
 	for field, want := range data {
@@ -86,6 +87,7 @@ func oneRow(t *testing.T, e Entity, c, _ *Client) {
 	if gone := Call[Row](c, "delete_"+e.Name, Row{"id": made["id"]}); !reflect.DeepEqual(gone, changed) {
 		t.Errorf("deleted %v, was %v", gone, changed)
 	}
+	followed(t, e, c, since, made["id"], []any{made, changed, nil})
 	for _, method := range []string{"get_", "delete_"} {
 		failed := c.Fails(apperr.NotFound, method+e.Name, Row{"id": made["id"]})
 		if failed.Data.Entity != e.Name || len(failed.Data.ID) == 0 {
@@ -93,6 +95,24 @@ func oneRow(t *testing.T, e Entity, c, _ *Client) {
 		}
 	}
 	c.Fails(apperr.NotFound, "update_"+e.Name, Row{"id": made["id"], "data": e.Change})
+}
+
+// followed checks what those get who follow a row's changes: what it is after each, with the next version.
+func followed(t *testing.T, e Entity, c *Client, since, id any, rows []any) {
+	entries := Call[[]Row](c, "sync_delta", Row{"since": since, "entities": []string{e.Name}, "coalesce": false})
+	if len(entries) != len(rows) {
+		t.Fatalf("the log has %d entries of it, want %d: %v", len(entries), len(rows), entries)
+	}
+	for i, method := range []string{"create", "update", "delete"} {
+		got, row := entries[i], rows[i]
+		if got["method"] != method+"_"+e.Name || got["op"] != method || !reflect.DeepEqual(got["id"], id) || got["version"] != float64(i+1) ||
+			got["actor"] != float64(c.Actor.User) || (row == nil) != (got["data"] == nil) {
+			t.Errorf("the entry %d is %v", i, got)
+		}
+		if row, is := row.(Row); is && !reflect.DeepEqual(got["data"], map[string]any(row)) {
+			t.Errorf("the entry %d has %v, want %v", i, got["data"], row)
+		}
+	}
 }
 
 func sameNumber(a, b any) bool {
