@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"rowcall/modules/auth"
 )
@@ -60,46 +59,14 @@ func (i *item) text(views Views, role auth.Role, sight Sight) ([]byte, error) {
 
 func (i *item) size() int { return len(i.Before) + len(i.Data) }
 
-// hint starts the reader, unless it has come to the position or is on its way to it.
+// hint lets the feed be read, unless that has come to the position or is on its way to it.
 func (f *feed) hint(position int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hinted = max(f.hinted, position)
 	if !f.reading && f.hinted > f.last {
 		f.reading = true
-		f.hub.spawn(f.read)
-	}
-}
-
-// read reads what is new until that is all. After a failure the next poll starts it again.
-func (f *feed) read() {
-	for {
-		f.mu.Lock()
-		since := f.last
-		if f.reading = f.hinted > since; !f.reading {
-			f.mu.Unlock()
-			return
-		}
-		f.mu.Unlock()
-		page, err := f.page(since, pageEntries)
-		f.hub.counts.reads.Add(1)
-		f.mu.Lock()
-		if err != nil {
-			f.reading = false
-			f.mu.Unlock()
-			if f.hub.ctx.Err() == nil {
-				f.hub.Logger.Warn("the change log could not be read", zap.Error(err))
-			}
-			return
-		}
-		if len(page) == 0 { // a hint of what is not there
-			f.hinted = f.last
-		}
-		f.append(page)
-		f.mu.Unlock()
-		for _, s := range f.subscriptions() {
-			s.kick()
-		}
+		f.hub.reads.add(f)
 	}
 }
 
@@ -117,7 +84,7 @@ func (f *feed) subscriptions() []*Subscription {
 	return slices.Collect(maps.Keys(f.subs))
 }
 
-// page reads at most so many entries after a position.
+// page reads at most so many old entries after a position.
 func (f *feed) page(since int64, limit int) ([]*item, error) {
 	tx, err := f.hub.session(f.tenant)
 	if err != nil {
@@ -125,7 +92,7 @@ func (f *feed) page(since int64, limit int) ([]*item, error) {
 	}
 	page, err := f.hub.Log.After(tx, since, limit, nil)
 	if err == nil && len(page.Entries) > 0 && f.hub.Revoked != nil {
-		err = f.hub.Revoked(f.hub.ctx) // a login that ended before these were committed has ended before they are delivered
+		err = f.hub.Revoked(f.hub.ctx) // as for new ones
 	}
 	if err != nil {
 		return nil, err

@@ -33,9 +33,9 @@ type HubConfig struct {
 
 // Hub gives a node's subscribers what is committed on any node. Make one with NewHub, and let it Run.
 //
-// Each tenant that has subscribers has one reader, which reads every entry once, keeps the newest in memory, and wakes the
+// Each tenant that has subscribers has a feed, into which every entry is read once. It keeps the newest in memory, and wakes the
 // subscribers, each of which has a position of its own. Entries that are no longer in memory are read from the table again. What
-// wakes a reader is only a hint: after a commit on this node [Hub.Wake], by other nodes a notification, and a poll of the
+// lets a feed be read is only a hint: after a commit on this node [Hub.Wake], by other nodes a notification, and a poll of the
 // heads, so that a lost hint costs less than a second.
 type Hub struct {
 	HubConfig
@@ -48,6 +48,7 @@ type Hub struct {
 	polls   chan struct{} // wakes the poll
 	logins  chan struct{} // wakes whoever looks after the logins
 	notes   notes
+	reads   reads
 	counts  counts
 
 	mu    sync.Mutex
@@ -63,14 +64,14 @@ func NewHub(cfg HubConfig) *Hub {
 		HubConfig: cfg, node: uuid.NewString(), replays: make(chan struct{}, maxReplays), feeds: map[uuid.UUID]*feed{},
 		polls: make(chan struct{}, 1), logins: make(chan struct{}, 1),
 	}
-	h.notes.ready = make(chan struct{}, 1)
+	h.notes.ready, h.reads.ready = make(chan struct{}, 1), make(chan struct{}, 1)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }
 
 // Run listens and polls until ctx ends, and returns when nothing of the hub goes on. The subscribers must have left by then.
 func (h *Hub) Run(ctx context.Context) {
-	for _, part := range []func(context.Context){h.listen, h.notify, h.poll, h.watchLogins} {
+	for _, part := range []func(context.Context){h.listen, h.notify, h.poll, h.read, h.watchLogins} {
 		h.tasks.Go(func() { part(ctx) })
 	}
 	<-ctx.Done()
@@ -85,7 +86,7 @@ func (h *Hub) Wake(tenant uuid.UUID, position int64) {
 	h.notes.add(tenant, position)
 }
 
-// hint wakes a tenant's reader if there is one that has not come to the position.
+// hint lets a tenant's feed be read, if there is one that has not come to the position.
 func (h *Hub) hint(tenant uuid.UUID, position int64) {
 	h.mu.Lock()
 	f := h.feeds[tenant]
@@ -161,7 +162,7 @@ type Stats struct {
 	Delivered  int64 // entries, to all subscribers together
 	Slow       int64 // subscriptions that ended because their subscribers fell behind
 	Resyncs    int64 // subscriptions that ended, or did not begin, because their subscribers must start over
-	Reads      int64 // of the log by tenants' readers
+	Reads      int64 // of the log, each for all tenants with something new
 	Replays    int64 // of the log for subscribers who were further behind than what is in memory
 	Sent       int64 // notifications to other nodes
 	Heard      int64 // notifications of other nodes

@@ -201,7 +201,7 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 	}
 	h.send(ctx, h.node)
 	tenants := make([]string, len(feeds))
-	read := make(map[uuid.UUID]int64, len(feeds)) // how far each reader had come
+	read := make(map[uuid.UUID]int64, len(feeds)) // how far each feed had come
 	for i, f := range feeds {
 		tenants[i] = f.tenant.String()
 		read[f.tenant] = f.position()
