@@ -39,14 +39,9 @@ func (h *Hub) read(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for due := h.reads.take(); len(due) > 0; {
-			var next []*feed
-			for len(due) > 0 {
-				together := due[:min(len(due), readTogether)]
-				due = due[len(together):]
-				next = append(next, h.readOnce(ctx, together)...)
-			}
-			due = append(next, h.reads.take()...)
+		for due := h.reads.take(); len(due) > 0; due = append(due, h.reads.take()...) {
+			together := due[:min(len(due), readTogether)]
+			due = append(due[len(together):], h.readOnce(ctx, together)...)
 		}
 	}
 }
