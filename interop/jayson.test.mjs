@@ -23,7 +23,7 @@ test("results", async () => {
   assert.equal(made.error, undefined);
   assert.equal(made.result.data.title, "é🚀");
   const got = await client.request("get_task", { id: made.result.data.id });
-  assert.deepEqual(got.result, made.result);
+  assert.deepEqual(got.result.data, made.result.data);
   const all = await client.request("list_tasks", null);
   assert.ok(all.result.data.length > 0, "without params");
 });

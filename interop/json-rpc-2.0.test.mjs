@@ -35,7 +35,7 @@ before(async () => {
 test("results", async () => {
   const made = await client.request("create_task", { data: { project_id: project.id, title: "é🚀" } });
   assert.equal(made.data.title, "é🚀");
-  assert.deepEqual(await client.request("get_task", { id: made.data.id }), made);
+  assert.deepEqual((await client.request("get_task", { id: made.data.id })).data, made.data);
   assert.ok((await client.request("list_tasks")).data.length > 0, "without params");
 });
 

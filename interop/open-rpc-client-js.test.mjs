@@ -28,7 +28,7 @@ test("results", async () => {
     params: { data: { project_id: project.id, title: "é🚀" } },
   });
   assert.equal(made.data.title, "é🚀");
-  assert.deepEqual(await client.request({ method: "get_task", params: { id: made.data.id } }), made);
+  assert.deepEqual((await client.request({ method: "get_task", params: { id: made.data.id } })).data, made.data);
   assert.ok((await client.request({ method: "list_tasks", params: {} })).data.length > 0);
 });
 
