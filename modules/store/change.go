@@ -55,7 +55,7 @@ type entry struct {
 }
 
 // Position returns where the position of the last entry will be that was made through tx, in the log of its tenant: 0 until there is
-// one and it is appended, which in a transaction is at its end, or by Flush. It stands when the transaction is committed.
+// one and it is appended, which in a transaction is at its end, or earlier if they get large. It stands when the transaction is committed.
 func (tx *Tx) Position() *int64 { return tx.position }
 
 // OnCommit sets what is told of every commit that appended to a tenant's log, by the position of the last entry. It runs on the goroutine
@@ -144,7 +144,7 @@ func changeAll[E any](tx *Tx, p *plan, op operation, shape []byte, args []any, b
 		}
 	}
 	if tx.whole.collected > maxCollected {
-		return rows, tx.Flush()
+		return rows, tx.flush()
 	}
 	return rows, nil
 }
@@ -229,9 +229,9 @@ const appendEntries = `
 	)
 	SELECT head FROM head`
 
-// Flush appends the entries of a transaction that have been collected, so that their positions are known before it commits. It locks
+// flush appends the entries of a transaction that have been collected, so that their positions are known before it commits. It locks
 // the tenant's head: do it last. Without entries, and outside a transaction, it does nothing.
-func (tx *Tx) Flush() error {
+func (tx *Tx) flush() error {
 	if tx.whole == nil || len(tx.whole.entries) == 0 {
 		return nil
 	}

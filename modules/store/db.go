@@ -304,7 +304,7 @@ func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
 		if part.whole.failed != nil {
 			return part.whole.failed
 		}
-		if err := part.Flush(); err != nil {
+		if err := part.flush(); err != nil {
 			return err
 		}
 		for _, do := range part.whole.last {

@@ -341,7 +341,7 @@ func transactGroup(group []*call, attempt func(*Tx, []*call) error) outcome {
 		if _, err := tx.Exec(`SET LOCAL lock_timeout TO DEFAULT`); err != nil { // everybody waits for the head
 			return err
 		}
-		if err := tx.Flush(); err != nil {
+		if err := tx.flush(); err != nil {
 			return err
 		}
 		committing = true
