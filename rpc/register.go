@@ -42,6 +42,7 @@ func Register(m *jsonrpc.Mux, api API) changelog.Views {
 	userMethods(m, api)
 	apiKeyMethods(m, api)
 	vaultMethods(m, api)
+	documentMethods(m, api)
 	syncMethods(m, api)
 	liveMethods(m, api)
 	replicaMethods(m, api)
