@@ -7,6 +7,7 @@ import (
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
+	"rowcall/modules/document"
 	"rowcall/modules/filter"
 	"rowcall/modules/store"
 )
@@ -21,14 +22,7 @@ type Document struct {
 	EditedAt time.Time `db:"edited_at" json:"edited_at"` // when that was
 }
 
-// The roles of a document's members. Each may do what those before it may.
-const (
-	Reader    = "reader"
-	Commenter = "commenter"
-	Editor    = "editor"
-)
-
-// DocumentMember is a user's membership of a document. The owner, who is always a member and an editor, adds members, removes them and changes
+// DocumentMember is a user's membership of a document, in a [document.Role]. The owner, who is always a member and an editor, adds members, removes them and changes
 // their roles; everybody may remove themselves.
 type DocumentMember struct {
 	store.Base[uuid.UUID]
@@ -41,7 +35,7 @@ type DocumentMember struct {
 var (
 	Documents = store.NewRepo[Document]("document", store.Access{
 		Read: auth.Member, Write: auth.Member,
-		Members: documentMembers("id"), Writers: documentMembers("id", Editor), Deleters: []filter.Members{documentOwner("id")},
+		Members: documentMembers("id"), Writers: documentMembers("id", document.Editor), Deleters: []filter.Members{documentOwner("id")},
 	})
 	DocumentMembers = store.NewRepo[DocumentMember]("document_member",
 		store.Access{Read: auth.Member, Write: auth.Member, Members: documentMembers("document_id"), Writers: documentOwner("document_id")},
@@ -49,10 +43,10 @@ var (
 )
 
 // documentMembers is the rule for members with one of the roles, of which none stands for all.
-func documentMembers(column string, roles ...string) filter.Members {
+func documentMembers(column string, roles ...document.Role) filter.Members {
 	m := filter.Members{Column: column, Table: "document_member", Group: "document_id", User: "user_id"}
-	if roles != nil {
-		m.Role, m.Roles = "role", roles
+	for _, role := range roles {
+		m.Role, m.Roles = "role", append(m.Roles, string(role))
 	}
 	return m
 }
@@ -72,14 +66,16 @@ func (d *Document) PrepareCreate(tx *store.Tx) error {
 	return nil
 }
 
-// CreateDocument adds a document with its owner's membership, in one transaction. Paths of issues begin with data.
-func CreateDocument(tx *store.Tx, d Document) (Document, error) {
+// CreateDocument adds a document with its owner's membership and a text, in one transaction. Paths of issues begin with data, or are text.
+func CreateDocument(tx *store.Tx, d Document, text string) (Document, error) {
 	err := tx.InTx(func(tx *store.Tx) (err error) {
 		if d, err = Documents.Create(tx, d); err != nil {
 			return apperr.Under("data", err)
 		}
-		_, err = DocumentMembers.Create(tx, DocumentMember{DocumentID: d.ID, UserID: d.OwnerID, Role: Editor})
-		return err
+		if _, err = DocumentMembers.Create(tx, DocumentMember{DocumentID: d.ID, UserID: d.OwnerID, Role: string(document.Editor)}); err != nil || text == "" {
+			return err
+		}
+		return document.Begin(tx, d.ID, text)
 	})
 	return d, err
 }
@@ -87,4 +83,10 @@ func CreateDocument(tx *store.Tx, d Document) (Document, error) {
 // DeleteDocument removes a document with all that is below it, in one transaction.
 func DeleteDocument(tx *store.Tx, id uuid.UUID, version store.Version) (Document, error) {
 	return documentGroups.delete(tx, id, version)
+}
+
+// TouchDocument notes where a document's text is now, which is not further than its own log; see [document.Config.Touch].
+func TouchDocument(tx *store.Tx, id uuid.UUID, version, position int64, at time.Time) error {
+	_, err := Documents.Update(tx, id, store.Set{"position": position, "edited_at": at}, store.IfVersion(&version))
+	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
+	"rowcall/modules/document"
 	"rowcall/modules/filter"
 	"rowcall/modules/store"
 )
@@ -27,7 +28,7 @@ type DocumentComment struct {
 // DocumentComments is the repository of comments.
 var DocumentComments = store.NewRepo[DocumentComment]("document_comment", store.Access{
 	Read: auth.Member, Write: auth.Member,
-	Members: documentMembers("document_id"), Writers: documentMembers("document_id", Commenter, Editor),
+	Members: documentMembers("document_id"), Writers: documentMembers("document_id", document.Commenter, document.Editor),
 	Deleters: []filter.Members{{Column: "id", Table: "document_comment", Group: "id", User: "cid"}, documentOwner("document_id")},
 })
 
