@@ -1410,8 +1410,8 @@ type SubscribeParams struct {
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups []uuid.UUID `json:"groups,omitzero"`
 }
 
@@ -1433,8 +1433,8 @@ type SuspendUserParams struct {
 type SyncBootstrapParams struct {
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups []uuid.UUID           `json:"groups,omitzero"`
 	Cursor rpcclient.Opt[string] `json:"cursor,omitzero"`
 	Limit  rpcclient.Opt[int64]  `json:"limit,omitzero"`
@@ -1456,8 +1456,8 @@ type SyncDeltaParams struct {
 	Limit rpcclient.Opt[int64] `json:"limit,omitzero"`
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups   []uuid.UUID         `json:"groups,omitzero"`
 	Coalesce rpcclient.Opt[bool] `json:"coalesce,omitzero"`
 	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.

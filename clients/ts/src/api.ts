@@ -1251,8 +1251,8 @@ export interface Methods {
             | "vault_member")[]
         | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
     };
@@ -1295,8 +1295,8 @@ export interface Methods {
             | "vault_member")[]
         | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
       cursor?: string | null;
@@ -1332,8 +1332,8 @@ export interface Methods {
             | "vault_member")[]
         | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
       coalesce?: boolean | null;
