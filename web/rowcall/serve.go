@@ -13,6 +13,7 @@ import (
 
 	"rowcall/model"
 	"rowcall/modules/auth"
+	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
@@ -59,12 +60,14 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 		DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}, MutationRetention: cfg.Retention.Mutations,
 	})
 	limits := limit.New(cfg.Limits)
+	nodes := bus.NewPostgres(d.DB, d.listen, log)
+	defer start(ctx, nodes.Run)()
 	hub := changelog.NewHub(changelog.HubConfig{
-		DB: d.DB, Log: changelog.New(), Views: views, ListenURL: d.listen, Revoked: authn.Look, Logger: log,
+		DB: d.DB, Log: changelog.New(), Views: views, Bus: nodes, Revoked: authn.Look, Logger: log,
 	})
 	d.OnCommit(hub.Wake)
 	defer start(ctx, hub.Run)()
-	watch.Register(telemetry.Database(d.DB), telemetry.Hub(hub), limits)
+	watch.Register(telemetry.Database(d.DB), telemetry.Hub(hub), telemetry.Bus(nodes), limits)
 	server, err := web.New(web.Config{
 		Mux: mux, Authn: authn, Limits: limits, Hub: hub, Ready: d.ready, Log: log, Telemetry: watch, ServerTiming: m == modeDev,
 		TrustedProxies: cfg.TrustedProxies, StopTimeout: cfg.StopTimeout,
