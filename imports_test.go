@@ -32,7 +32,7 @@ var rules = []rule{
 	{"net/http", []string{"rowcall/web", "rowcall/modules/rpcclient", "rowcall/examples"}, "nothing below web knows HTTP"},
 	{"github.com/gin-gonic/gin", []string{"rowcall/web"}, "the router could be replaced in a day"},
 	{"github.com/coder/websocket", []string{"rowcall/web"}, "frames are the edge's"},
-	{"github.com/lib/pq", []string{"rowcall/modules/store", "rowcall/modules/pgdev", "rowcall/modules/changelog"}, "the driver could be replaced in a day; a node listens by it"},
+	{"github.com/lib/pq", []string{"rowcall/modules/store", "rowcall/modules/pgdev", "rowcall/modules/bus"}, "the driver could be replaced in a day; a node listens by it"},
 	{"github.com/jmoiron/sqlx", []string{"rowcall/modules/store"}, "the driver could be replaced in a day"},
 	{"github.com/doug-martin/goqu", []string{"rowcall/modules/store", "rowcall/modules/filter", "rowcall/model"},
 		"it is no longer maintained and must be replaceable"},

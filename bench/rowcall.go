@@ -15,6 +15,7 @@ import (
 
 	"rowcall/model"
 	"rowcall/modules/auth"
+	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
@@ -50,8 +51,9 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	authn := model.NewAuthn(db, passwords, auth.NewTokens(auth.Key(key), 24*time.Hour), 24*time.Hour)
 	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Limit: limit.Call, Observe: watch.Call, Guard: rpc.Guard})
 	views := rpc.Register(mux, rpc.API{DB: db, Authn: authn})
+	nodes := bus.NewPostgres(db, platformURL, zap.NewNop())
 	hub := changelog.NewHub(changelog.HubConfig{
-		DB: db, Log: changelog.New(), Views: views, ListenURL: platformURL, Revoked: authn.Look, Logger: zap.NewNop(),
+		DB: db, Log: changelog.New(), Views: views, Bus: nodes, Revoked: authn.Look, Logger: zap.NewNop(),
 	})
 	var commits commits
 	db.OnCommit(func(tenant uuid.UUID, position int64) {
@@ -64,6 +66,7 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	if err != nil {
 		return err
 	}
+	defer inBackground(nodes.Run)()
 	defer inBackground(hub.Run)()
 	stop, err := serveState(ctx, &commits)
 	if err != nil {

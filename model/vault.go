@@ -1,8 +1,6 @@
 package model
 
 import (
-	"fmt"
-
 	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
@@ -73,46 +71,12 @@ func CreateVaultCollection(tx *store.Tx, c VaultCollection, wrappedKey string) (
 	return c, err
 }
 
-// DeleteVaultCollection removes a collection with its memberships, in one transaction. REFERENCED while it has items.
-func DeleteVaultCollection(tx *store.Tx, id uuid.UUID, version store.Version) (c VaultCollection, err error) {
-	err = tx.InTx(func(tx *store.Tx) error {
-		if c, err = VaultCollections.Get(tx, id); err != nil {
-			return err
-		}
-		if c.OwnerID != tx.Actor.User {
-			return apperr.New(apperr.Forbidden, "Only its owner may delete a vault collection")
-		}
-		for more := true; more; {
-			if more, err = removeVaultMembers(tx, id, "$not", c.OwnerID); err != nil {
-				return err
-			}
-		}
-		if c, err = VaultCollections.Delete(tx, id, version); err != nil {
-			return err
-		}
-		_, err = removeVaultMembers(tx, id, "$eq", c.OwnerID) // last, as the rest takes it
-		return err
-	})
-	return c, err
+var vaultGroups = group[VaultCollection, VaultMember]{
+	VaultCollections, VaultMembers, "collection_id",
+	func(c VaultCollection) int64 { return c.OwnerID }, func(m VaultMember) uuid.UUID { return m.ID },
 }
 
-// removeVaultMembers removes some of a collection's memberships, those of which the user's id is or is not the one given, and tells whether there
-// are more. Members may leave in the meantime.
-func removeVaultMembers(tx *store.Tx, collection uuid.UUID, operator string, user int64) (more bool, err error) {
-	chosen := func(upTo uuid.UUID) (*filter.Filter, error) {
-		text := fmt.Appendf(nil, `{"collection_id":%q,"user_id":{%q:%d},"id":{"$lte":%q}}`, collection, operator, user, upTo)
-		return filter.Parse(text, VaultMembers.Schema(), "")
-	}
-	f, err := chosen(uuid.Max)
-	if err != nil {
-		return false, err
-	}
-	page, err := VaultMembers.List(tx, store.ListOptions{Filter: f, Limit: new(int64(store.MaxBulk))})
-	if err != nil || len(page.Rows) == 0 {
-		return false, err
-	}
-	if f, err = chosen(page.Rows[len(page.Rows)-1].ID); err == nil {
-		_, err = VaultMembers.DeleteMatching(tx, f)
-	}
-	return page.NextCursor != nil, err
+// DeleteVaultCollection removes a collection with its memberships, in one transaction. REFERENCED while it has items.
+func DeleteVaultCollection(tx *store.Tx, id uuid.UUID, version store.Version) (VaultCollection, error) {
+	return vaultGroups.delete(tx, id, version)
 }

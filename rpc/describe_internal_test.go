@@ -171,7 +171,7 @@ func TestDescriptionsOfBulkMethods(t *testing.T) {
 	for _, other := range library() { // what authors refer to
 		methods = append(methods, jsonrpc.Method{Name: "x", Params: methods[0].Params, Result: methods[0].Result, Doc: doc{entity: other}})
 	}
-	described := document(methods, views{})
+	described := openRPC(methods, views{})
 	for i, want := range []struct{ method, yes, no string }{
 		{"aggregate_authors", `{"aggregates":{"n":"count"}}; {"aggregates":{"n":"count"},"having":{"n":{"$gt":1}},"order_bys":["!n"],"limit":5000,"group_by":["name"]}`,
 			`{}; {"aggregates":{"n":"count"},"limit":5001}; {"aggregates":{"n":"count"},"group_by":"name"}; {"aggregates":{"n":"count"},"order_bys":1}`},

@@ -29,13 +29,13 @@ func discover(m *jsonrpc.Mux, api API) {
 			description: "The result is this document, by the [OpenRPC specification](https://spec.open-rpc.org).",
 		}))
 	var err error
-	if encoded, err = document(m.Methods(), api.views).Encode(); err != nil {
+	if encoded, err = openRPC(m.Methods(), api.views).Encode(); err != nil {
 		panic(fmt.Sprintf("rpc: the methods cannot be described: %v", err))
 	}
 }
 
-// document returns the description of the methods, and of what those who follow the log get.
-func document(methods []jsonrpc.Method, v views) *openrpc.Document {
+// openRPC returns the description of the methods, and of what those who follow the log get.
+func openRPC(methods []jsonrpc.Method, v views) *openrpc.Document {
 	entities := entityDocs{}
 	for _, m := range methods {
 		if d, ok := m.Doc.(doc); ok && d.entity != nil {

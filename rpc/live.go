@@ -22,6 +22,13 @@ type Connection interface {
 
 	// Unsubscribe ends it, and tells whether there was one. Nothing comes after the answer to the call.
 	Unsubscribe() bool
+
+	// Follow begins to bring a document's operations after a position, none before the answer to the call. INVALID_REQUEST for one that is
+	// followed, or one too many.
+	Follow(ctx context.Context, document uuid.UUID, since int64) error
+
+	// Unfollow ends it, and tells whether it was followed. Nothing of it comes after the answer to the call.
+	Unfollow(document uuid.UUID) bool
 }
 
 type connectionKey struct{}

@@ -8,6 +8,7 @@ import (
 	"rowcall/model"
 	"rowcall/modules/auth"
 	"rowcall/modules/changelog"
+	"rowcall/modules/document"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/ledger"
 	"rowcall/modules/store"
@@ -15,9 +16,10 @@ import (
 
 // API is what the methods work with.
 type API struct {
-	DB       *store.DB
-	Authn    *model.Authn
-	Replicas changelog.Replicas
+	DB        *store.DB
+	Authn     *model.Authn
+	Replicas  changelog.Replicas
+	Documents *document.Hub
 
 	MutationRetention time.Duration // how long mutations are remembered; 0 for ledger.MinRetention
 
@@ -42,6 +44,7 @@ func Register(m *jsonrpc.Mux, api API) changelog.Views {
 	userMethods(m, api)
 	apiKeyMethods(m, api)
 	vaultMethods(m, api)
+	documentMethods(m, api)
 	syncMethods(m, api)
 	liveMethods(m, api)
 	replicaMethods(m, api)

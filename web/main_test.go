@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,20 +38,18 @@ func start(t testing.TB) *server { return serve(t, rpctest.New(t)) }
 func serve(t testing.TB, api *rpctest.Server, change ...func(*web.Config)) *server {
 	t.Helper()
 	hub := changelog.NewHub(changelog.HubConfig{
-		DB: api.DB.DB, Log: changelog.New(), Views: api.Views, ListenURL: api.DB.PlatformURL, Revoked: api.Authn.Look, Logger: zap.NewNop(),
+		DB: api.DB.DB, Log: changelog.New(), Views: api.Views, Bus: api.Bus, Revoked: api.Authn.Look, Logger: zap.NewNop(),
 	})
 	api.DB.OnCommit(hub.Wake)
 	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(t.Context()))
-	hubDone := make(chan struct{})
-	go func() {
-		defer close(hubDone)
-		hub.Run(hubCtx)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { api.Bus.Run(hubCtx) })
+	running.Go(func() { hub.Run(hubCtx) })
 	t.Cleanup(func() {
 		stopHub()
-		<-hubDone
+		running.Wait()
 	})
-	cfg := web.Config{Hub: hub, Mux: api.Mux, Authn: api.Authn, Ready: api.DB.Ping, Log: zap.NewNop(), StopTimeout: 5 * time.Second}
+	cfg := web.Config{Hub: hub, Documents: api.Documents, Mux: api.Mux, Authn: api.Authn, Ready: api.DB.Ping, Log: zap.NewNop(), StopTimeout: 5 * time.Second}
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -16,6 +16,7 @@ import (
 	"rowcall/model"
 	"rowcall/modules/apperr"
 	"rowcall/modules/changelog"
+	"rowcall/modules/document"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/web/telemetry"
@@ -36,8 +37,9 @@ const (
 type Config struct {
 	Mux            *jsonrpc.Mux
 	Authn          *model.Authn
-	Limits         *limit.Limits                   // nil for none
-	Hub            *changelog.Hub                  // nil for no streams
+	Limits         *limit.Limits  // nil for none
+	Hub            *changelog.Hub // nil for no streams
+	Documents      *document.Hub
 	Ready          func(ctx context.Context) error // whether the database can be worked with
 	Log            *zap.Logger
 	Telemetry      *telemetry.Telemetry // nil for none

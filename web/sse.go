@@ -7,7 +7,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -17,13 +16,11 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
-	"rowcall/modules/store"
 )
 
 const eventStream = "text/event-stream"
@@ -44,19 +41,20 @@ func accepts(r *http.Request, mediaType string) bool {
 // itself, past net/http's buffers: one write for all that there is, of texts that are encoded once for all subscribers.
 type sse struct {
 	*stream
-	conn net.Conn
-	all  *changelog.Subscription // nil: there is nothing to follow from where the client is
+	conn     net.Conn
+	start    func()       // lets what is followed begin; nil: there is nothing to follow from where the client is
+	position func() int64 // up to which all of it has been delivered
 
 	ending  atomic.Bool
 	bounded atomic.Bool // whether there is a deadline, of the write that is under way or of one before
 	mu      sync.Mutex  // held to write
 	broken  bool        // whether the last event was cut in two, so that none can follow
-	sent    int64       // position of the last change; 0: none yet
+	sent    int64       // position of the last that was written; 0: none yet
 }
 
 // events opens a stream of server-sent events.
 func (s *Server) events(c *gin.Context) {
-	of, err := interestOf(c.Request)
+	follow, err := wanted(c.Request)
 	if err != nil {
 		refuseAs(c, err)
 		return
@@ -81,11 +79,9 @@ func (s *Server) events(c *gin.Context) {
 		return
 	}
 	observed(c).request.Actor = e.user()
-	sub, head, err := e.subscribe(of, e)
-	first := "" // event
+	first, err := follow(e)
 	switch {
 	case err == nil:
-		e.all, first = sub, hello(sub, head)
 	case apperr.From(err).Kind == apperr.ResyncRequired:
 		first = resync(err)
 	default:
@@ -106,17 +102,41 @@ func (s *Server) events(c *gin.Context) {
 	}
 }
 
+// wanted returns how what a request asks for is followed: the function returns the first event.
+func wanted(r *http.Request) (follow func(*sse) (first string, err error), err error) {
+	q, err := readQuery(r)
+	if err != nil {
+		return nil, err
+	}
+	if q.values.Has("document") {
+		id, since, err := q.document()
+		return func(e *sse) (string, error) { return e.followDocument(id, since) }, err
+	}
+	of, err := q.interest()
+	return func(e *sse) (string, error) { return e.followChanges(of) }, err
+}
+
+// followChanges subscribes to changes, and returns the first event.
+func (e *sse) followChanges(of changelog.Interest) (first string, err error) {
+	sub, head, err := e.subscribe(of, e)
+	if err != nil {
+		return "", err
+	}
+	e.start, e.position = sub.Start, sub.Position
+	return hello(sub.Position(), head.Position, head.Epoch), nil
+}
+
 // run sends the first event, lets the subscription begin, and returns when the connection is closed.
 func (e *sse) run(first string) {
 	defer e.conn.Close() //nolint:errcheck // whatever comes of it
 	boundSendBuffer(e.conn)
 	head := "HTTP/1.1 200 OK\r\nContent-Type: " + eventStream + "\r\nCache-Control: no-store\r\nConnection: close\r\n" +
 		"X-Accel-Buffering: no\r\nX-Request-Id: " + e.request.ID + "\r\n\r\n"
-	if err := e.begin(head + first); err != nil || e.all == nil {
+	if err := e.begin(head + first); err != nil || e.start == nil {
 		return
 	}
 	e.connected(e.farewell)
-	e.all.Start()
+	e.start()
 	e.keepAlive(e.ping)
 	var b [1]byte
 	for {
@@ -166,13 +186,18 @@ func (e *sse) Deliver(changes []changelog.Change) error {
 		*b = append(strconv.AppendInt(append(*b, "id: "...), c.Position, 10), "\nevent: change\ndata: "...)
 		*b = append(appendChange(*b, c), "\n\n"...)
 	}
+	return e.deliver(*b, len(changes), changes[len(changes)-1].Position)
+}
+
+// deliver writes so many events, up to a position, when it is known that they are still for the client.
+func (e *sse) deliver(events []byte, n int, position int64) error {
 	e.await()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	err := e.write(*b, 0)
+	err := e.write(events, 0)
 	if err == nil {
-		e.sent = changes[len(changes)-1].Position
-		e.delivered.Add(int64(len(changes)))
+		e.sent = max(e.sent, position)
+		e.delivered.Add(int64(n))
 	}
 	return err
 }
@@ -209,7 +234,7 @@ func (e *sse) farewell(why farewell) {
 	defer e.mu.Unlock()
 	_ = e.conn.SetWriteDeadline(soon) // again, as a ping may have put it off
 	name := "resync"
-	if slices.Contains([]farewell{shutdown, logoff, expired, slow}, why) {
+	if slices.Contains([]farewell{shutdown, logoff, expired, slow, forbidden, deleted}, why) {
 		name = "bye"
 	}
 	if !e.broken {
@@ -227,7 +252,7 @@ func (e *sse) ping() error {
 		}
 		return nil
 	}
-	position := max(e.all.Position(), e.sent) // the subscription may not know yet what has been sent
+	position := max(e.position(), e.sent) // the subscription may not know yet what has been sent
 	err := e.write(fmt.Appendf(nil, "id: %d\nevent: ping\ndata: {\"position\":%[1]d}\n\n", position), e.server.times.stuck)
 	e.mu.Unlock()
 	if errors.Is(err, changelog.ErrSlow) {
@@ -237,14 +262,14 @@ func (e *sse) ping() error {
 }
 
 // hello is the first event of a stream that goes on. Its id is where the stream begins, so that a client that comes back before the
-// first change misses none.
-func hello(sub *changelog.Subscription, head changelog.Head) string {
+// first change misses none. The epoch is that of a tenant's log.
+func hello(since, head int64, epoch string) string {
 	data, _ := jsonrpc.Marshal(struct {
 		Position   int64     `json:"position"`
 		ServerTime time.Time `json:"server_time"`
-		Epoch      string    `json:"epoch"`
-	}{head.Position, time.Now().UTC(), head.Epoch})
-	return fmt.Sprintf("id: %d\nevent: hello\ndata: %s\n\n", sub.Position(), bytes.TrimSpace(data))
+		Epoch      string    `json:"epoch,omitzero"`
+	}{head, time.Now().UTC(), epoch})
+	return fmt.Sprintf("id: %d\nevent: hello\ndata: %s\n\n", since, bytes.TrimSpace(data))
 }
 
 // resync is the only event of a stream that cannot begin where it should.
@@ -253,52 +278,3 @@ func resync(err error) string {
 	data, _ := jsonrpc.Marshal(e.Data)
 	return fmt.Sprintf("event: resync\ndata: %s\n\n", data)
 }
-
-// interestOf returns what a request for a stream asks for. The header Last-Event-ID, which a browser sends when it comes back to the same
-// URL, stands before the URL's since.
-func interestOf(r *http.Request) (of changelog.Interest, err error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return of, apperr.Wrap(apperr.InvalidParams, "The query cannot be read", err)
-	}
-	var issues []apperr.Issue
-	for name, values := range query {
-		switch {
-		case !slices.Contains(streamParams, name):
-			issues = append(issues, apperr.Issue{Path: name, Reason: "is unknown", Allowed: streamParams})
-		case len(values) > 1:
-			issues = append(issues, apperr.Issue{Path: name, Reason: "is there twice"})
-		}
-	}
-	name, since := "since", query.Get("since")
-	if last := r.Header.Get("Last-Event-ID"); last != "" {
-		name, since = "Last-Event-ID", last
-	}
-	if since != "" || (name == "since" && query.Has(name)) {
-		n, err := strconv.ParseInt(since, 10, 64)
-		if err != nil || n < 0 {
-			issues = append(issues, apperr.Issue{Path: name, Reason: "must be a position: an integer, 0 or more"})
-		}
-		of.Since = &n
-	}
-	of.Epoch = query.Get("epoch")
-	if query.Has("entities") {
-		of.Entities = strings.Split(query.Get("entities"), ",")
-	}
-	if query.Has("groups") {
-		groups := strings.Split(query.Get("groups"), ",")
-		of.Groups = make([]uuid.UUID, len(groups))
-		for i, group := range groups {
-			if of.Groups[i], err = uuid.Parse(group); err != nil || len(group) != 36 || i == store.MaxBulk {
-				issues = append(issues, apperr.Issue{Path: "groups", Reason: "must be UUIDs, at most 1000"})
-				break
-			}
-		}
-	}
-	if len(issues) > 0 {
-		return of, apperr.Invalid(issues...)
-	}
-	return of, nil
-}
-
-var streamParams = []string{"entities", "epoch", "groups", "since"}

@@ -15,7 +15,7 @@ func TestPingsDoNotGoBack(t *testing.T) {
 	t.Parallel()
 	client, conn := net.Pipe()
 	defer client.Close() //nolint:errcheck // of a test
-	e := &sse{stream: &stream{server: &Server{times: times{slow: time.Minute, stuck: time.Minute}}}, conn: conn, all: new(changelog.Subscription)}
+	e := &sse{stream: &stream{server: &Server{times: times{slow: time.Minute, stuck: time.Minute}}}, conn: conn, position: new(changelog.Subscription).Position}
 	done := make(chan error, 2)
 	go func() {
 		done <- e.Deliver([]changelog.Change{{Position: 7, Prev: 6, Text: []byte(`"id":1`)}})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"rowcall/model"
@@ -50,6 +51,9 @@ const (
 	logoff   farewell = "logoff"
 	expired  farewell = "expired"
 	slow     farewell = farewell(changelog.Slow)
+
+	forbidden farewell = "forbidden" // of a document
+	deleted   farewell = "deleted"
 )
 
 // stream is what an SSE stream and a WebSocket have in common: who opened it, what they follow, and that it ends when they may no longer.
@@ -69,6 +73,7 @@ type stream struct {
 	expiry     *time.Timer
 	leave      func() // the limits
 	sub        *changelog.Subscription
+	documents  map[uuid.UUID]followed
 	say        func(why farewell) // tells the client why, and closes the connection; nil: there is none yet
 	why        farewell           // of the end; "" while it is open, and if the client ended it
 }
@@ -247,6 +252,7 @@ func (st *stream) keepAlive(ping func() error) {
 // close frees what the stream holds.
 func (st *stream) close() {
 	st.unsubscribe()
+	st.unfollowAll()
 	st.cancel()
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -50,9 +50,9 @@ type socket struct {
 	read atomic.Int64 // frames
 	sent atomic.Int64 // likewise
 
-	begun *changelog.Subscription // by the body that is being run
-	mu    sync.Mutex              // held to deliver
-	to    *subscriber             // who gets changes; nil for nobody
+	begun []func()    // what the body that is being run has subscribed to begins when it is answered
+	mu    sync.Mutex  // held to deliver
+	to    *subscriber // who gets changes; nil for nobody
 }
 
 // subscriber is a subscription of a socket.
@@ -163,10 +163,10 @@ func (w *socket) serve(body []byte) bool {
 			return false
 		}
 	}
-	if w.begun != nil {
-		w.begun.Start()
-		w.begun = nil
+	for _, begin := range w.begun {
+		begin()
 	}
+	w.begun = nil
 	if status == http.StatusUnauthorized && w.user() != nil { // what the connection was opened by has ended
 		go w.end(logoff)
 	}
@@ -242,7 +242,7 @@ func (w *socket) Subscribe(_ context.Context, of changelog.Interest) (int64, str
 	if err != nil {
 		return 0, "", err
 	}
-	w.to, w.begun = to, sub
+	w.to, w.begun = to, append(w.begun, sub.Start)
 	return sub.Position(), head.Epoch, nil
 }
 
@@ -250,7 +250,7 @@ func (w *socket) Subscribe(_ context.Context, of changelog.Interest) (int64, str
 func (w *socket) Unsubscribe() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.to, w.begun = nil, nil
+	w.to = nil
 	return w.unsubscribe()
 }
 

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"rowcall/modules/auth"
+	"rowcall/modules/bus"
 	"rowcall/modules/store"
 )
 
@@ -21,8 +22,8 @@ type HubConfig struct {
 	Log   *Log
 	Views Views
 
-	// ListenURL is of the platform's login, for the one connection that listens to other nodes.
-	ListenURL string
+	// Bus leads to the other nodes. It must run for as long as the Hub does.
+	Bus bus.Bus
 
 	// Revoked, if not nil, is called when somebody's login may have ended or changed, from time to time in case a node's word of
 	// it was lost, and after entries have been read, before they are delivered.
@@ -35,11 +36,10 @@ type HubConfig struct {
 //
 // Each tenant that has subscribers has a feed, into which every entry is read once. It keeps the newest in memory, and wakes the
 // subscribers, each of which has a position of its own. Entries that are no longer in memory are read from the table again. What
-// lets a feed be read is only a hint: after a commit on this node [Hub.Wake], by other nodes a notification, and a poll of the
+// lets a feed be read is only a hint: after a commit on this node [Hub.Wake], a message of another node, and a poll of the
 // heads, so that a lost hint costs less than a second.
 type Hub struct {
 	HubConfig
-	node    string // tells the notifications of this node from those of others
 	ctx     context.Context
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
@@ -61,7 +61,7 @@ const maxReplays = 3
 // NewHub returns a Hub that has yet to run.
 func NewHub(cfg HubConfig) *Hub {
 	h := &Hub{
-		HubConfig: cfg, node: uuid.NewString(), replays: make(chan struct{}, maxReplays), feeds: map[uuid.UUID]*feed{},
+		HubConfig: cfg, replays: make(chan struct{}, maxReplays), feeds: map[uuid.UUID]*feed{},
 		polls: make(chan struct{}, 1), logins: make(chan struct{}, 1),
 	}
 	h.notes.ready, h.reads.ready = make(chan struct{}, 1), make(chan struct{}, 1)
@@ -71,7 +71,7 @@ func NewHub(cfg HubConfig) *Hub {
 
 // Run listens and polls until ctx ends, and returns when nothing of the hub goes on. The subscribers must have left by then.
 func (h *Hub) Run(ctx context.Context) {
-	for _, part := range []func(context.Context){h.listen, h.notify, h.poll, h.read, h.watchLogins} {
+	for _, part := range []func(context.Context){h.listen, h.tell, h.poll, h.read, h.watchLogins} {
 		h.tasks.Go(func() { part(ctx) })
 	}
 	<-ctx.Done()
@@ -158,20 +158,17 @@ func wake(c chan struct{}) {
 
 // Stats is what a Hub has counted since it was made, but for Open, which is of now.
 type Stats struct {
-	Open       int64 // subscriptions
-	Delivered  int64 // entries, to all subscribers together
-	Slow       int64 // subscriptions that ended because their subscribers fell behind
-	Resyncs    int64 // subscriptions that ended, or did not begin, because their subscribers must start over
-	Reads      int64 // of the log, each for all tenants with something new
-	Replays    int64 // of the log for subscribers who were further behind than what is in memory
-	Sent       int64 // notifications to other nodes
-	Heard      int64 // notifications of other nodes
-	Reconnects int64 // of the connection that listens
+	Open      int64 // subscriptions
+	Delivered int64 // entries, to all subscribers together
+	Slow      int64 // subscriptions that ended because their subscribers fell behind
+	Resyncs   int64 // subscriptions that ended, or did not begin, because their subscribers must start over
+	Reads     int64 // of the log, each for all tenants with something new
+	Replays   int64 // of the log for subscribers who were further behind than what is in memory
 }
 
 // counts are the counters behind Stats.
 type counts struct {
-	open, delivered, slow, resyncs, reads, replays, sent, heard, reconnects atomic.Int64
+	open, delivered, slow, resyncs, reads, replays atomic.Int64
 }
 
 // Stats returns the counters.
@@ -179,6 +176,6 @@ func (h *Hub) Stats() Stats {
 	c := &h.counts
 	return Stats{
 		Open: c.open.Load(), Delivered: c.delivered.Load(), Slow: c.slow.Load(), Resyncs: c.resyncs.Load(), Reads: c.reads.Load(),
-		Replays: c.replays.Load(), Sent: c.sent.Load(), Heard: c.heard.Load(), Reconnects: c.reconnects.Load(),
+		Replays: c.replays.Load(),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
+	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
 	"rowcall/modules/store"
 	"rowcall/modules/store/storetest"
@@ -35,24 +37,23 @@ type hub struct {
 	*changelog.Hub
 	t     testing.TB
 	db    *storetest.Database
+	bus   *bus.Postgres
 	views *plain
 }
 
 func newHub(t testing.TB, db *storetest.Database) *hub {
 	t.Helper()
-	h := &hub{t: t, db: db, views: &plain{}}
+	h := &hub{t: t, db: db, bus: bus.NewPostgres(db.DB, db.PlatformURL, zap.NewNop()), views: &plain{}}
 	h.Hub = changelog.NewHub(changelog.HubConfig{
-		DB: db.DB, Log: changelog.New(), Views: h.views, ListenURL: db.PlatformURL, Logger: zap.NewNop(),
+		DB: db.DB, Log: changelog.New(), Views: h.views, Bus: h.bus, Logger: zap.NewNop(),
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		h.Run(ctx)
-	}()
+	var running sync.WaitGroup
+	running.Go(func() { h.bus.Run(ctx) })
+	running.Go(func() { h.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		running.Wait()
 	})
 	return h
 }
@@ -318,12 +319,12 @@ func TestNodes(t *testing.T) {
 	a, b := newHub(t, db), newHub(t, db)
 	fill(t, db, tenantA, 1, 1)
 	onA, onB := a.follow(tenantA, changelog.Interest{}, 10), b.follow(tenantA, changelog.Interest{}, 10)
-	wait(t, "each to hear of the other", func() bool { return a.Stats().Heard > 0 && b.Stats().Heard > 0 })
-	heard := b.Stats().Heard
+	wait(t, "each to hear of the other", func() bool { return a.bus.Stats().Heard > 0 && b.bus.Stats().Heard > 0 })
+	heard := b.bus.Stats().Heard
 	a.Wake(tenantA, a.grow(tenantA, 1))
 	onA.all(1, 2)
 	onB.all(1, 2)
-	wait(t, "the notification", func() bool { return b.Stats().Heard > heard })
+	wait(t, "the notification", func() bool { return b.bus.Stats().Heard > heard })
 	a.grow(tenantA, 1) // of which nobody is told
 	onA.all(2, 3)
 	onB.all(2, 3)
@@ -331,7 +332,7 @@ func TestNodes(t *testing.T) {
 	db.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`)
 	a.Wake(tenantA, a.grow(tenantA, 1))
 	onB.all(3, 4)
-	wait(t, "the connections", func() bool { return a.Stats().Reconnects > 0 && b.Stats().Reconnects > 0 })
+	wait(t, "the connections", func() bool { return a.bus.Stats().Reconnects > 0 && b.bus.Stats().Reconnects > 0 })
 }
 
 func wait(t testing.TB, what string, done func() bool) {

@@ -9,30 +9,27 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 	"go.uber.org/zap"
 )
 
-// Channels of Postgres's NOTIFY. A notification of the first is the id of the node that sends it, and then for each tenant with news a word
-// "<tenant>:<position>", or allTenants; without any, the node only says that it has subscribers. The second is sent by the trigger
-// on auth_change.
+// Topics of the bus. A message of the first is a word "<tenant>:<position>" for each tenant with news, or allTenants, or following.
+// The second is that of a trigger on auth_change.
 const (
-	changeChannel = "rowcall_change"
-	authChannel   = "rowcall_auth"
-	allTenants    = "*"
+	changeTopic = "change"
+	authTopic   = "auth"
+
+	allTenants = "*"
+	following  = "+" // the node has subscribers
 )
 
 const (
 	pollEvery   = 800 * time.Millisecond // so that a lost hint costs less than a second
 	pollTimeout = 5 * time.Second
-	notifyEvery = 5 * time.Millisecond
+	tellEvery   = 5 * time.Millisecond
 	peerFor     = 4 * pollEvery // how long a node counts after it has said that it has subscribers
 
-	// maxNoted is how many tenants go into one notification, which Postgres bounds to 8000 bytes.
+	// maxNoted is how many tenants go into one message, of at most bus.MaxPayload bytes.
 	maxNoted = 100
-
-	minReconnect = 100 * time.Millisecond
-	maxReconnect = 5 * time.Second
 )
 
 // notes are what other nodes are to be told.
@@ -66,99 +63,56 @@ func (n *notes) add(tenant uuid.UUID, position int64) {
 	}
 }
 
-// take returns the payload for what has been noted, and forgets it.
-func (n *notes) take(node string) string {
+// take returns the message for what has been noted, and forgets it.
+func (n *notes) take() (payload []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	defer func() { n.pending, n.all = nil, false }()
-	b := []byte(node)
 	if n.all {
-		b = append(b, ' ')
-		return string(append(b, allTenants...))
+		payload = append(payload, allTenants...)
 	}
 	for tenant, position := range n.pending {
-		b = append(b, ' ')
-		b = append(b, tenant.String()...)
-		b = strconv.AppendInt(append(b, ':'), position, 10)
+		payload = append(append(payload, tenant.String()...), ':')
+		payload = append(strconv.AppendInt(payload, position, 10), ' ')
 	}
-	return string(b)
+	n.pending, n.all = nil, false
+	return payload
 }
 
-// notify tells other nodes what this one has committed, outside any of its transactions: NOTIFY takes a lock over the whole
-// database.
-func (h *Hub) notify(ctx context.Context) {
+// tell tells other nodes what this one has committed.
+func (h *Hub) tell(ctx context.Context) {
 	for {
 		select {
 		case <-h.notes.ready:
 		case <-ctx.Done():
 			return
 		}
-		h.send(ctx, h.notes.take(h.node))
+		h.Bus.Publish(changeTopic, h.notes.take())
 		select {
-		case <-time.After(notifyEvery):
+		case <-time.After(tellEvery):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// send notifies the other nodes. Nothing waits for the disk for it. What cannot be sent is lost, and found by their poll.
-func (h *Hub) send(ctx context.Context, payload string) {
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	defer cancel()
-	_, err := h.DB.Platform(ctx).Exec(`SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)`, changeChannel, payload)
-	if err != nil {
-		h.Logger.Debug("other nodes could not be notified", zap.Error(err))
-		return
-	}
-	h.counts.sent.Add(1)
-}
-
-// listen hears what other nodes say, over a connection that it makes anew whenever it is lost.
+// listen hears what other nodes and triggers say.
 func (h *Hub) listen(ctx context.Context) {
-	l := pq.NewListener(h.ListenURL, minReconnect, maxReconnect, func(event pq.ListenerEventType, err error) {
-		switch event {
-		case pq.ListenerEventReconnected:
-			h.counts.reconnects.Add(1)
-		case pq.ListenerEventDisconnected, pq.ListenerEventConnectionAttemptFailed:
-			h.Logger.Warn("the connection that listens to other nodes is lost; changes by them come a second late", zap.Error(err))
-		default:
-		}
-	})
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() }) // ends a Listen, too
-	defer stop()
-	for _, channel := range []string{changeChannel, authChannel} {
-		if err := l.Listen(channel); err != nil {
-			return // it was closed
-		}
-	}
-	wake(h.polls) // whatever was said before is lost
-	wake(h.logins)
-	for n := range l.NotificationChannel() {
-		switch {
-		case n == nil: // the connection was lost, and with it whatever was said
-			wake(h.polls)
-			wake(h.logins)
-		case n.Channel == authChannel:
-			wake(h.logins)
-		default:
-			h.heed(n.Extra)
-		}
-	}
+	defer h.Bus.Subscribe(changeTopic, h.heed)()
+	defer h.Bus.Subscribe(authTopic, func([]byte) { wake(h.logins) })()
+	<-ctx.Done()
 }
 
-// heed takes a notification of a node.
-func (h *Hub) heed(payload string) {
-	node, news, _ := strings.Cut(payload, " ")
-	if node == h.node {
-		return
-	}
-	h.counts.heard.Add(1)
-	if news == "" {
+// heed takes a message on changes.
+func (h *Hub) heed(payload []byte) {
+	text := string(payload)
+	if text == following {
 		h.notes.peer.Store(time.Now().UnixNano())
 		return
 	}
-	for word := range strings.FieldsSeq(news) {
+	if text == "" { // messages may have been lost
+		wake(h.polls)
+	}
+	for word := range strings.FieldsSeq(text) {
 		name, text, _ := strings.Cut(word, ":")
 		tenant, err := uuid.Parse(name)
 		position, numErr := strconv.ParseInt(text, 10, 64)
@@ -199,7 +153,7 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 	if len(feeds) == 0 {
 		return nil
 	}
-	h.send(ctx, h.node)
+	h.Bus.Publish(changeTopic, []byte(following))
 	tenants := make([]string, len(feeds))
 	read := make(map[uuid.UUID]int64, len(feeds)) // how far each feed had come
 	for i, f := range feeds {

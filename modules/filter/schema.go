@@ -97,7 +97,7 @@ func NewSchema(e Entity) *Schema {
 			panic(fmt.Sprintf("filter: entity %q, %q: not an identifier", e.Name, name))
 		}
 	}
-	if m := e.Members; m != (Members{}) {
+	if m := e.Members; !m.IsZero() {
 		for _, name := range []string{m.Column, m.Table, m.Group, m.User} {
 			if !identifier.MatchString(name) || e.Own != "" {
 				panic(fmt.Sprintf("filter: entity %q, %+v: not four identifiers, or not the only rule", e.Name, m))

@@ -113,6 +113,9 @@ func (m maker) schema(t reflect.Type) *Schema {
 	case reflect.Float32, reflect.Float64:
 		return &Schema{Type: Types{"number"}, Format: "double"}
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return &Schema{Type: Types{"string"}, Format: "byte"}
+		}
 		return ArrayOf(m.schema(t.Elem()))
 	case reflect.Map:
 		return &Schema{Type: Types{"object"}, AdditionalProperties: m.schema(t.Elem())}

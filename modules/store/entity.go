@@ -171,7 +171,7 @@ func newPlan(entity string, goType reflect.Type, query queryRows, access Access,
 	p.schema = p.newSchema(o.search)
 	if other, twice := plans.LoadOrStore(p.table, p); twice {
 		other := other.(*plan)
-		if other.goType != goType || other.entity != entity || other.access != access {
+		if other.goType != goType || other.entity != entity || !reflect.DeepEqual(other.access, access) {
 			panic(fmt.Sprintf("store: table %s belongs to two entities", p.table))
 		}
 		return other

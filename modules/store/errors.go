@@ -67,7 +67,9 @@ func (tx *Tx) explain(p *plan, op operation, err error) error {
 				With("entity", p.entity).With("field", c.name)
 		}
 		return broken(pe, "may not be null", p.fieldNames([]string{pe.Column})...)
-	case "RC422": // a rule that a trigger keeps, whose message is for the client
+	case "RC403": // a rule that a trigger keeps, whose message is for the client
+		return apperr.Wrap(apperr.Forbidden, pe.Message, pe)
+	case "RC422": // likewise, about a value
 		return broken(pe, pe.Message, p.fieldNames([]string{pe.Column})...)
 	case "22001": // string_data_right_truncation
 		return broken(pe, "holds a value that is too long")

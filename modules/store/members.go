@@ -10,18 +10,27 @@ import (
 	"rowcall/modules/filter"
 )
 
-// This file is about rows that not every user of a tenant reaches: Access.Own, Access.Members and Access.Writers. The filter's schema
+// This file is about rows that not every user of a tenant reaches: Access.Own, Members, Writers and Deleters. The filter's schema
 // knows the rules by which rows are read. A write locks the membership by which it is allowed, so that it comes before the end of
 // that or is refused.
 
-const lockMember = " FOR KEY SHARE OF m"
+// lockOf is the lock on the membership. The weaker one does not keep the role from being changed.
+func lockOf(m *filter.Members) string {
+	if m.Role != "" {
+		return " FOR SHARE OF m"
+	}
+	return " FOR KEY SHARE OF m"
+}
 
 // checkMembers panics at a rule that cannot hold.
 func (p *plan) checkMembers() {
-	for _, m := range []filter.Members{p.access.Members, p.access.Writers} {
+	if p.access.Members.Role != "" {
+		panic(fmt.Sprintf("store: entity %s: it is read by members with some roles only, which the change log does not know", p.entity))
+	}
+	for _, m := range append([]filter.Members{p.access.Members, p.access.Writers}, p.access.Deleters...) {
 		switch c := p.byDB[m.Column]; {
-		case m == (filter.Members{}):
-		case p.access.Members == (filter.Members{}):
+		case m.IsZero():
+		case p.access.Members.IsZero():
 			panic(fmt.Sprintf("store: entity %s: its writers are members, but not who reads it", p.entity))
 		case c == nil || c.nullable || c.onUpdate:
 			panic(fmt.Sprintf("store: entity %s: its access rule names %s, which is no column of a group that rows stay in", p.entity, m.Column))
@@ -31,7 +40,7 @@ func (p *plan) checkMembers() {
 
 // held tells whether users are held to some of the rows.
 func (p *plan) held(own bool) bool {
-	return p.access.Members != (filter.Members{}) || own && p.own != nil
+	return !p.access.Members.IsZero() || own && p.own != nil
 }
 
 // reached is the condition by which users who are held reach rows, where the table is called alias. It has one argument, the user.
@@ -45,43 +54,49 @@ func (p *plan) reached(own bool, alias string) exp.Expression {
 
 // writers is the rule by which rows are written; nil for none.
 func (p *plan) writers() *filter.Members {
-	switch none := (filter.Members{}); {
-	case p.access.Writers != none:
+	switch {
+	case !p.access.Writers.IsZero():
 		return &p.access.Writers
-	case p.access.Members != none:
+	case !p.access.Members.IsZero():
 		return &p.access.Members
 	}
 	return nil
 }
 
-// leaving tells whether the operation can be the end of one's own membership.
-func (p *plan) leaving(op operation) bool {
-	return op == deleting && p.access.Members.Table == p.table && p.access.Writers != (filter.Members{})
+// changers are the rules of which one lets users change a row by the operation; none: everybody may.
+func (p *plan) changers(op operation) []filter.Members {
+	writers, members := p.writers(), p.access.Members
+	switch {
+	case op == deleting && p.access.Deleters != nil:
+		return p.access.Deleters
+	case writers == nil:
+		return nil
+	case op == deleting && members.Table == p.table && !p.access.Writers.IsZero(): // the end of the own membership
+		return []filter.Members{*writers, {Column: "id", Table: p.table, Group: "id", User: members.User}}
+	}
+	return []filter.Members{*writers}
 }
 
 // mayWrite is the condition, besides reached, by which rows are written. Its arguments are mayWriteArgs.
 func (p *plan) mayWrite(op operation, alias string) exp.Expression {
-	m := p.writers()
-	if m == nil {
+	var ways []string
+	var args []any
+	for _, m := range p.changers(op) {
+		row := `"` + alias + `"`
+		way := "EXISTS (SELECT FROM " + m.Rows(row+`."tenant_id"`, row+`."`+m.Column+`"`) + lockOf(&m) + ")"
+		if m.Table == p.table && m.Group == m.Column { // it is the row itself that says whose it is
+			way = row + `."` + m.User + `" = ?`
+		}
+		ways, args = append(ways, way), append(args, stand)
+	}
+	if ways == nil {
 		return goqu.And()
 	}
-	row := `"` + alias + `"`
-	sql := "EXISTS (SELECT FROM " + m.Rows(row+`."tenant_id"`, row+`."`+m.Column+`"`) + lockMember + ")"
-	if p.leaving(op) {
-		sql = "(" + sql + " OR " + row + `."` + p.access.Members.User + `" = ?)`
-	}
-	args := make([]any, strings.Count(sql, "?"))
-	for i := range args {
-		args[i] = stand
-	}
-	return goqu.L(sql, args...)
+	return goqu.L("("+strings.Join(ways, " OR ")+")", args...)
 }
 
 func (p *plan) mayWriteArgs(dst []any, tx *Tx, op operation) []any {
-	if p.writers() != nil {
-		dst = append(dst, tx.Actor.User)
-	}
-	if p.leaving(op) {
+	for range p.changers(op) {
 		dst = append(dst, tx.Actor.User)
 	}
 	return dst
@@ -100,5 +115,5 @@ func (p *plan) guarded(c *column, value any) any {
 		return value
 	}
 	m := p.writers()
-	return goqu.L(`(SELECT m."`+m.Group+`" FROM `+m.Rows("?", "?")+lockMember+")", stand, value, stand)
+	return goqu.L(`(SELECT m."`+m.Group+`" FROM `+m.Rows("?", "?")+lockOf(m)+")", stand, value, stand)
 }

@@ -18,7 +18,7 @@ type Membership struct {
 // Membership returns the entity's rule Access.Members, nil for none. It panics if the memberships are no entity.
 func (r *Repo[E, K]) Membership() *Membership {
 	rule := r.plan.access.Members
-	if rule == (filter.Members{}) {
+	if rule.IsZero() {
 		return nil
 	}
 	p, ok := plans.Load(rule.Table)

@@ -40,10 +40,13 @@ type Access struct {
 	Own   string    // if not "": a field with a user's id; below auth.Admin, a user reaches only the rows with their own
 
 	// Members, if not zero, is who of them reaches which rows, whatever their role: the members of the row's group. Writers, if not zero,
-	// is who of those may write them, as the group's owner; other members are FORBIDDEN to. Where the rows are the
+	// is who of those may write them, as the group's owner, or the members with some role; other members are FORBIDDEN to. Where the rows are the
 	// memberships themselves, everybody may delete their own. A new row of a group that the actor may not write to is a BAD_REFERENCE,
 	// as if there were no such group; a row that is its own group (its Column is the id) can be created by everybody.
 	Members, Writers filter.Members
+
+	// Deleters, if not nil, is who may delete rows, instead of the writers: whoever one of them is for.
+	Deleters []filter.Members
 }
 
 // Preparer is an entity with rules of its own for new rows. PrepareCreate runs on a new row before its fields are

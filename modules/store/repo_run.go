@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
-	"rowcall/modules/filter"
 )
 
 // text returns the SQL for a shape of a statement.
@@ -57,7 +56,7 @@ func (r *Repo[E, K]) single(tx *Tx, op operation, id K, rows []E, err error) (E,
 
 // missed finds out whether a row was not found because it has another version, or because the actor may only read it.
 func (r *Repo[E, K]) missed(tx *Tx, id K, version Version, err error) error {
-	held := r.plan.access.Writers != (filter.Members{})
+	held := !r.plan.access.Writers.IsZero() || r.plan.access.Deleters != nil
 	if err == nil || !version.given() && !held || apperr.From(err).Kind != apperr.NotFound {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/store"
@@ -155,13 +156,10 @@ func Hub(h *changelog.Hub) prometheus.Collector { return hub{h} }
 type hub struct{ *changelog.Hub }
 
 var (
-	liveOpen       = describe("rowcall_live_subscriptions", "Subscriptions to the change log that are open.")
-	liveDelivered  = describe("rowcall_live_delivered_total", "Entries of the change log that were delivered, to all subscribers together.")
-	liveEnded      = describe("rowcall_live_ended_total", "Subscriptions that the server ended: slow, or resync.", "reason")
-	liveReads      = describe("rowcall_live_reads_total", "Readings of the change log: of what is new, or for subscribers who were far behind.", "kind")
-	liveSent       = describe("rowcall_live_notifications_sent_total", "Notifications that were sent to other nodes.")
-	liveHeard      = describe("rowcall_live_notifications_heard_total", "Notifications that were heard from other nodes.")
-	liveReconnects = describe("rowcall_live_reconnects_total", "Times that the connection that listens to other nodes was made anew.")
+	liveOpen      = describe("rowcall_live_subscriptions", "Subscriptions to the change log that are open.")
+	liveDelivered = describe("rowcall_live_delivered_total", "Entries of the change log that were delivered, to all subscribers together.")
+	liveEnded     = describe("rowcall_live_ended_total", "Subscriptions that the server ended: slow, or resync.", "reason")
+	liveReads     = describe("rowcall_live_reads_total", "Readings of the change log: of what is new, or for subscribers who were far behind.", "kind")
 )
 
 // Describe implements prometheus.Collector.
@@ -179,7 +177,26 @@ func (h hub) Collect(into chan<- prometheus.Metric) {
 	counter(liveEnded, s.Resyncs, "resync")
 	counter(liveReads, s.Reads, "new")
 	counter(liveReads, s.Replays, "replay")
-	counter(liveSent, s.Sent)
-	counter(liveHeard, s.Heard)
-	counter(liveReconnects, s.Reconnects)
+}
+
+// Bus returns the metrics of a node's messages from and to other nodes.
+func Bus(b interface{ Stats() bus.Stats }) prometheus.Collector { return nodes{b.Stats} }
+
+type nodes struct{ stats func() bus.Stats }
+
+var (
+	busMessages   = describe("rowcall_bus_messages_total", "Messages between nodes: sent to others, heard from them, or lost, as they could not be sent.", "what")
+	busReconnects = describe("rowcall_bus_reconnects_total", "Times that the connection to other nodes was made anew.")
+)
+
+// Describe implements prometheus.Collector.
+func (n nodes) Describe(descs chan<- *prometheus.Desc) { prometheus.DescribeByCollect(n, descs) }
+
+// Collect implements prometheus.Collector.
+func (n nodes) Collect(into chan<- prometheus.Metric) {
+	s := n.stats()
+	for what, count := range map[string]int64{"sent": s.Sent, "heard": s.Heard, "lost": s.Lost} {
+		into <- prometheus.MustNewConstMetric(busMessages, prometheus.CounterValue, float64(count), what)
+	}
+	into <- prometheus.MustNewConstMetric(busReconnects, prometheus.CounterValue, float64(s.Reconnects))
 }

@@ -23,6 +23,26 @@ var (
 	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
 	// the limit.
 	AggregateChanges = rpcclient.Method[AggregateChangesParams, AggregateChangesResult]{Name: "aggregate_changes", Reads: true}
+	// AggregateDocumentComments: count, add up and compare document comments, by groups. A member of the data has
+	// the names of `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a
+	// number or null, the least and the most are values of the field or null. `more` tells whether there are more
+	// groups than the limit.
+	AggregateDocumentComments = rpcclient.Method[AggregateDocumentCommentsParams, AggregateDocumentCommentsResult]{Name: "aggregate_document_comments", Reads: true}
+	// AggregateDocumentMembers: count, add up and compare document members, by groups. A member of the data has the
+	// names of `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a
+	// number or null, the least and the most are values of the field or null. `more` tells whether there are more
+	// groups than the limit.
+	AggregateDocumentMembers = rpcclient.Method[AggregateDocumentMembersParams, AggregateDocumentMembersResult]{Name: "aggregate_document_members", Reads: true}
+	// AggregateDocumentVersions: count, add up and compare document versions, by groups. A member of the data has
+	// the names of `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a
+	// number or null, the least and the most are values of the field or null. `more` tells whether there are more
+	// groups than the limit.
+	AggregateDocumentVersions = rpcclient.Method[AggregateDocumentVersionsParams, AggregateDocumentVersionsResult]{Name: "aggregate_document_versions", Reads: true}
+	// AggregateDocuments: count, add up and compare documents, by groups. A member of the data has the names of
+	// `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
+	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
+	// the limit.
+	AggregateDocuments = rpcclient.Method[AggregateDocumentsParams, AggregateDocumentsResult]{Name: "aggregate_documents", Reads: true}
 	// AggregateProjects: count, add up and compare projects, by groups. A member of the data has the names of
 	// `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or
 	// null, the least and the most are values of the field or null. `more` tells whether there are more groups than
@@ -58,6 +78,14 @@ var (
 	ChangePassword = rpcclient.Method[ChangePasswordParams, rpcclient.Written[ChangePasswordData]]{Name: "change_password", Once: true}
 	// CountChanges: count the changes that the filters choose
 	CountChanges = rpcclient.Method[CountChangesParams, rpcclient.Data[CountChangesData]]{Name: "count_changes", Reads: true}
+	// CountDocumentComments: count the document comments that the filters choose
+	CountDocumentComments = rpcclient.Method[CountDocumentCommentsParams, rpcclient.Data[CountDocumentCommentsData]]{Name: "count_document_comments", Reads: true}
+	// CountDocumentMembers: count the document members that the filters choose
+	CountDocumentMembers = rpcclient.Method[CountDocumentMembersParams, rpcclient.Data[CountDocumentMembersData]]{Name: "count_document_members", Reads: true}
+	// CountDocumentVersions: count the document versions that the filters choose
+	CountDocumentVersions = rpcclient.Method[CountDocumentVersionsParams, rpcclient.Data[CountDocumentVersionsData]]{Name: "count_document_versions", Reads: true}
+	// CountDocuments: count the documents that the filters choose
+	CountDocuments = rpcclient.Method[CountDocumentsParams, rpcclient.Data[CountDocumentsData]]{Name: "count_documents", Reads: true}
 	// CountProjects: count the projects that the filters choose
 	CountProjects = rpcclient.Method[CountProjectsParams, rpcclient.Data[CountProjectsData]]{Name: "count_projects", Reads: true}
 	// CountTasks: count the tasks that the filters choose
@@ -73,6 +101,20 @@ var (
 	// CreateAPIKey: create an API key. The answer has the key itself in `key`: the only time that it is shown. A
 	// call that is repeated with its mutation_id is answered without it.
 	CreateAPIKey = rpcclient.Method[CreateAPIKeyParams, rpcclient.Written[CreateAPIKeyData]]{Name: "create_api_key", Once: true}
+	// CreateDocument: create a document. Its owner becomes its first member, as an editor.
+	CreateDocument = rpcclient.Method[CreateDocumentParams, rpcclient.Written[Document]]{Name: "create_document", Once: true}
+	// CreateDocumentComment: create a document comment
+	CreateDocumentComment = rpcclient.Method[CreateDocumentCommentParams, rpcclient.Written[DocumentComment]]{Name: "create_document_comment", Once: true}
+	// CreateDocumentComments: create document comments. At most 1,000 of them, all or nothing.
+	CreateDocumentComments = rpcclient.Method[CreateDocumentCommentsParams, rpcclient.Written[[]DocumentComment]]{Name: "create_document_comments", Once: true}
+	// CreateDocumentMember: create a document member
+	CreateDocumentMember = rpcclient.Method[CreateDocumentMemberParams, rpcclient.Written[DocumentMember]]{Name: "create_document_member", Once: true}
+	// CreateDocumentMembers: create document members. At most 1,000 of them, all or nothing.
+	CreateDocumentMembers = rpcclient.Method[CreateDocumentMembersParams, rpcclient.Written[[]DocumentMember]]{Name: "create_document_members", Once: true}
+	// CreateDocumentVersion: create a document version
+	CreateDocumentVersion = rpcclient.Method[CreateDocumentVersionParams, rpcclient.Written[DocumentVersion]]{Name: "create_document_version", Once: true}
+	// CreateDocumentVersions: create document versions. At most 1,000 of them, all or nothing.
+	CreateDocumentVersions = rpcclient.Method[CreateDocumentVersionsParams, rpcclient.Written[[]DocumentVersion]]{Name: "create_document_versions", Once: true}
 	// CreateProject: create a project
 	CreateProject = rpcclient.Method[CreateProjectParams, rpcclient.Written[Project]]{Name: "create_project", Once: true}
 	// CreateProjects: create projects. At most 1,000 of them, all or nothing.
@@ -94,6 +136,27 @@ var (
 	CreateVaultMembers = rpcclient.Method[CreateVaultMembersParams, rpcclient.Written[[]VaultMember]]{Name: "create_vault_members", Once: true}
 	// DeleteAPIKey: delete the api key with an id. The answer has it as it was. A `version` is as in update_api_key.
 	DeleteAPIKey = rpcclient.Method[DeleteAPIKeyParams, rpcclient.Written[APIKey]]{Name: "delete_api_key", Once: true}
+	// DeleteDocument: delete a document with its text, its members, comments and versions. Its owner may. The answer
+	// has it as it was. A `version` is as in update_document.
+	DeleteDocument = rpcclient.Method[DeleteDocumentParams, rpcclient.Written[Document]]{Name: "delete_document", Once: true}
+	// DeleteDocumentComment: delete the document comment with an id. The answer has it as it was. A `version` is as
+	// in update_document_comment.
+	DeleteDocumentComment = rpcclient.Method[DeleteDocumentCommentParams, rpcclient.Written[DocumentComment]]{Name: "delete_document_comment", Once: true}
+	// DeleteDocumentComments: delete document comments. Those with the ids, or those that the filters choose: one of
+	// the two is given. At most 1,000 of them, all or nothing. The answer has them as they were.
+	DeleteDocumentComments = rpcclient.Method[DeleteDocumentCommentsParams, rpcclient.Written[[]DocumentComment]]{Name: "delete_document_comments", Once: true}
+	// DeleteDocumentMember: delete the document member with an id. The answer has it as it was. A `version` is as in
+	// update_document_member.
+	DeleteDocumentMember = rpcclient.Method[DeleteDocumentMemberParams, rpcclient.Written[DocumentMember]]{Name: "delete_document_member", Once: true}
+	// DeleteDocumentMembers: delete document members. Those with the ids, or those that the filters choose: one of
+	// the two is given. At most 1,000 of them, all or nothing. The answer has them as they were.
+	DeleteDocumentMembers = rpcclient.Method[DeleteDocumentMembersParams, rpcclient.Written[[]DocumentMember]]{Name: "delete_document_members", Once: true}
+	// DeleteDocumentVersion: delete the document version with an id. The answer has it as it was. A `version` is as
+	// in update_document_version.
+	DeleteDocumentVersion = rpcclient.Method[DeleteDocumentVersionParams, rpcclient.Written[DocumentVersion]]{Name: "delete_document_version", Once: true}
+	// DeleteDocumentVersions: delete document versions. Those with the ids, or those that the filters choose: one of
+	// the two is given. At most 1,000 of them, all or nothing. The answer has them as they were.
+	DeleteDocumentVersions = rpcclient.Method[DeleteDocumentVersionsParams, rpcclient.Written[[]DocumentVersion]]{Name: "delete_document_versions", Once: true}
 	// DeleteProject: delete the project with an id. The answer has it as it was. A `version` is as in
 	// update_project.
 	DeleteProject = rpcclient.Method[DeleteProjectParams, rpcclient.Written[Project]]{Name: "delete_project", Once: true}
@@ -122,6 +185,31 @@ var (
 	// DeleteVaultMembers: delete vault members. Those with the ids, or those that the filters choose: one of the two
 	// is given. At most 1,000 of them, all or nothing. The answer has them as they were.
 	DeleteVaultMembers = rpcclient.Method[DeleteVaultMembersParams, rpcclient.Written[[]VaultMember]]{Name: "delete_vault_members", Once: true}
+	// EditDocument: edit a document's text. For callers who have no replica. `at` is a place in the text as it was
+	// at `position`, or as it is now: what others have done since then stays. Editors may. Unlike
+	// push_document_operations it is not idempotent: if the outcome is not known, look at the text. It cannot be a
+	// part of an atomic batch.
+	EditDocument = rpcclient.Method[EditDocumentParams, rpcclient.Data[EditDocumentData]]{Name: "edit_document"}
+	// FollowDocument: get a document's operations as notifications. On a WebSocket only, at `GET /api/rpc`; a
+	// connection can follow 100 documents. After the answer, all operations after `since` come in notifications of
+	// the method `document_operations` (`document_id`, `prev`, `position`, `operations`), each from `prev`, where
+	// the one before ended, to `position`; and what others show, of `document_presence` (`document_id`, `site`,
+	// `user_id`, `presence`). `document_closed` (`document_id`, `reason`) is the end: `resync`, if the connection
+	// was too slow (go on from the last position), `forbidden`, `deleted` or `failed`.
+	FollowDocument = rpcclient.Method[FollowDocumentParams, rpcclient.Data[FollowDocumentData]]{Name: "follow_document"}
+	// ForkDocument: create a document with the text of another. As that is now, as it was at a `position`, or in a
+	// version. Neither its members nor its history come with it. Whoever reads a document may fork it.
+	ForkDocument = rpcclient.Method[ForkDocumentParams, rpcclient.Written[Document]]{Name: "fork_document", Once: true}
+	// GetDocument: get the document with an id
+	GetDocument = rpcclient.Method[GetDocumentParams, rpcclient.Data[Document]]{Name: "get_document", Reads: true}
+	// GetDocumentComment: get the document comment with an id
+	GetDocumentComment = rpcclient.Method[GetDocumentCommentParams, rpcclient.Data[DocumentComment]]{Name: "get_document_comment", Reads: true}
+	// GetDocumentMember: get the document member with an id
+	GetDocumentMember = rpcclient.Method[GetDocumentMemberParams, rpcclient.Data[DocumentMember]]{Name: "get_document_member", Reads: true}
+	// GetDocumentText: get a document's text. As it is now, as it was at a `position`, or as it is in a version.
+	GetDocumentText = rpcclient.Method[GetDocumentTextParams, rpcclient.Data[GetDocumentTextData]]{Name: "get_document_text", Reads: true}
+	// GetDocumentVersion: get the document version with an id
+	GetDocumentVersion = rpcclient.Method[GetDocumentVersionParams, rpcclient.Data[DocumentVersion]]{Name: "get_document_version", Reads: true}
 	// GetProject: get the project with an id
 	GetProject = rpcclient.Method[GetProjectParams, rpcclient.Data[Project]]{Name: "get_project", Reads: true}
 	// GetTask: get the task with an id
@@ -142,6 +230,22 @@ var (
 	// last key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
 	// none; `total` is there if it was asked for.
 	ListChanges = rpcclient.Method[ListChangesParams, rpcclient.Page[Change]]{Name: "list_changes", Reads: true}
+	// ListDocumentComments: list document comments. Those that the filters choose, in the order asked for; the id is
+	// always the last key, so the order is total. `next_cursor` leads to the page after this one and is null when
+	// there is none; `total` is there if it was asked for.
+	ListDocumentComments = rpcclient.Method[ListDocumentCommentsParams, rpcclient.Page[DocumentComment]]{Name: "list_document_comments", Reads: true}
+	// ListDocumentMembers: list document members. Those that the filters choose, in the order asked for; the id is
+	// always the last key, so the order is total. `next_cursor` leads to the page after this one and is null when
+	// there is none; `total` is there if it was asked for.
+	ListDocumentMembers = rpcclient.Method[ListDocumentMembersParams, rpcclient.Page[DocumentMember]]{Name: "list_document_members", Reads: true}
+	// ListDocumentVersions: list document versions. Those that the filters choose, in the order asked for; the id is
+	// always the last key, so the order is total. `next_cursor` leads to the page after this one and is null when
+	// there is none; `total` is there if it was asked for.
+	ListDocumentVersions = rpcclient.Method[ListDocumentVersionsParams, rpcclient.Page[DocumentVersion]]{Name: "list_document_versions", Reads: true}
+	// ListDocuments: list documents. Those that the filters choose, in the order asked for; the id is always the
+	// last key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
+	// none; `total` is there if it was asked for.
+	ListDocuments = rpcclient.Method[ListDocumentsParams, rpcclient.Page[Document]]{Name: "list_documents", Reads: true}
 	// ListProjects: list projects. Those that the filters choose, in the order asked for; the id is always the last
 	// key, so the order is total. `next_cursor` leads to the page after this one and is null when there is none;
 	// `total` is there if it was asked for.
@@ -168,15 +272,42 @@ var (
 	// the last key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
 	// none; `total` is there if it was asked for.
 	ListVaultMembers = rpcclient.Method[ListVaultMembersParams, rpcclient.Page[VaultMember]]{Name: "list_vault_members", Reads: true}
+	// OpenDocument: open a document: what begins a replica of its text. Who comes for the first time is given a
+	// `site` to write as, which nobody else has or had, the text as a `snapshot`, up to the operation at
+	// `snapshot_position` (null for a document that has none yet), and the operations after that. Who comes back
+	// gives `site`, if everything is still there that was written as it, and as `since` the position up to which all
+	// operations have been applied: then there is no snapshot. Only one replica at a time writes as a site.
+	// `position` is that of the last of the operations; if there is `more`, go on with read_document_operations.
+	// `version` has the number of each site's last operation. RESYNC_REQUIRED for a `since` that the document has
+	// not come to: open it anew.
+	OpenDocument = rpcclient.Method[OpenDocumentParams, rpcclient.Data[OpenDocumentData]]{Name: "open_document"}
+	// PushDocumentOperations: append operations to a document's text. Those of one site, each site's in their order,
+	// up to 2,000 of them in 256 KiB. The answer comes when they are committed, with a `position` that has all of
+	// them. Operations that are there already are not added again, so a push of which the outcome is not known is
+	// repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It cannot be a part of an
+	// atomic batch.
+	PushDocumentOperations = rpcclient.Method[PushDocumentOperationsParams, rpcclient.Data[PushDocumentOperationsData]]{Name: "push_document_operations", Idempotent: true}
+	// ReadDocumentOperations: read a document's operations after a position. `position` is that of the last one, or
+	// `since` if there are none. A page may have fewer than `limit`.
+	ReadDocumentOperations = rpcclient.Method[ReadDocumentOperationsParams, rpcclient.Data[ReadDocumentOperationsData]]{Name: "read_document_operations", Reads: true}
 	// RegisterReplica: register a replica. Entries that no registered replica has left to see may be pruned sooner
 	// than others. A replica that acknowledges no position for a time that the server sets expires; a user may have
 	// 100 in a tenant.
 	RegisterReplica = rpcclient.Method[RegisterReplicaParams, RegisterReplicaResult]{Name: "register_replica"}
+	// RestoreDocument: make a document's text what it was. At a `position`, or in a version. It is done by new
+	// operations, so that nothing of its history is lost, and who has the document open sees it. Editors may. It
+	// cannot be a part of an atomic batch.
+	RestoreDocument = rpcclient.Method[RestoreDocumentParams, rpcclient.Data[RestoreDocumentData]]{Name: "restore_document", Idempotent: true}
 	// ResumeUser: let a suspended user in again, as an admin
 	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Written[User]]{Name: "resume_user", Once: true}
 	// RPCDiscover: describe all methods. The result is this document, by the [OpenRPC
 	// specification](https://spec.open-rpc.org).
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
+	// ShowPresence: show those who have a document open who one is, and where in it. They get it at once, and it is
+	// not kept: it expires after 30 seconds, so show it again before that. The `selection` is between two anchors,
+	// as docs/textcrdt.md has them; `head` is where the cursor is. null for `presence` takes it away. All members
+	// may. Show a change when it is a moment old: what is shown many times a second is not all passed on.
+	ShowPresence = rpcclient.Method[ShowPresenceParams, rpcclient.Data[ShowPresenceData]]{Name: "show_presence", Idempotent: true}
 	// Subscribe: get the tenant's changes as notifications. On a WebSocket only, at `GET /api/rpc`. After the
 	// answer, every change after `since` (default: the head) comes as a notification of the method `change`, with
 	// the entry as its params. The notification `resync`, with a `reason`, ends the subscription: then start over
@@ -205,8 +336,35 @@ var (
 	// To a `mutation_id` that was pushed before, the answer is that of the first time. An error of the whole call
 	// leaves open what was applied: push all of it again.
 	SyncPush = rpcclient.Method[SyncPushParams, rpcclient.Written[[]SyncPushDataItem]]{Name: "sync_push", Idempotent: true}
+	// UnfollowDocument: get no more operations of a document. On a WebSocket only.
+	UnfollowDocument = rpcclient.Method[UnfollowDocumentParams, rpcclient.Data[UnfollowDocumentData]]{Name: "unfollow_document"}
 	// Unsubscribe: get no more changes. On a WebSocket only, at `GET /api/rpc`.
 	Unsubscribe = rpcclient.Method[rpcclient.None, rpcclient.Data[UnsubscribeData]]{Name: "unsubscribe"}
+	// UpdateDocument: update the document with an id. Fields that are left out stay as they are, and null in a field
+	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
+	// row as it is.
+	UpdateDocument = rpcclient.Method[UpdateDocumentParams, rpcclient.Written[Document]]{Name: "update_document", Once: true}
+	// UpdateDocumentComment: update the document comment with an id. Fields that are left out stay as they are, and
+	// null in a field that can be null sets it so. With a `version` that is not the current one nothing changes:
+	// CONFLICT, with the row as it is.
+	UpdateDocumentComment = rpcclient.Method[UpdateDocumentCommentParams, rpcclient.Written[DocumentComment]]{Name: "update_document_comment", Once: true}
+	// UpdateDocumentComments: update all document comments that the filters choose. At most 1,000 of them, all or
+	// nothing.
+	UpdateDocumentComments = rpcclient.Method[UpdateDocumentCommentsParams, rpcclient.Written[[]DocumentComment]]{Name: "update_document_comments", Once: true}
+	// UpdateDocumentMember: update the document member with an id. Fields that are left out stay as they are, and
+	// null in a field that can be null sets it so. With a `version` that is not the current one nothing changes:
+	// CONFLICT, with the row as it is.
+	UpdateDocumentMember = rpcclient.Method[UpdateDocumentMemberParams, rpcclient.Written[DocumentMember]]{Name: "update_document_member", Once: true}
+	// UpdateDocumentMembers: update all document members that the filters choose. At most 1,000 of them, all or
+	// nothing.
+	UpdateDocumentMembers = rpcclient.Method[UpdateDocumentMembersParams, rpcclient.Written[[]DocumentMember]]{Name: "update_document_members", Once: true}
+	// UpdateDocumentVersion: update the document version with an id. Fields that are left out stay as they are, and
+	// null in a field that can be null sets it so. With a `version` that is not the current one nothing changes:
+	// CONFLICT, with the row as it is.
+	UpdateDocumentVersion = rpcclient.Method[UpdateDocumentVersionParams, rpcclient.Written[DocumentVersion]]{Name: "update_document_version", Once: true}
+	// UpdateDocumentVersions: update all document versions that the filters choose. At most 1,000 of them, all or
+	// nothing.
+	UpdateDocumentVersions = rpcclient.Method[UpdateDocumentVersionsParams, rpcclient.Written[[]DocumentVersion]]{Name: "update_document_versions", Once: true}
 	// UpdateProject: update the project with an id. Fields that are left out stay as they are, and null in a field
 	// that can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with the
 	// row as it is.
@@ -235,6 +393,15 @@ var (
 	UpdateVaultMember = rpcclient.Method[UpdateVaultMemberParams, rpcclient.Written[VaultMember]]{Name: "update_vault_member", Once: true}
 	// UpdateVaultMembers: update all vault members that the filters choose. At most 1,000 of them, all or nothing.
 	UpdateVaultMembers = rpcclient.Method[UpdateVaultMembersParams, rpcclient.Written[[]VaultMember]]{Name: "update_vault_members", Once: true}
+	// UpsertDocumentComment: create a document comment, or update the one that is there. A row with the same values
+	// in the fields `on` is updated with the data, else a new one is created.
+	UpsertDocumentComment = rpcclient.Method[UpsertDocumentCommentParams, rpcclient.Written[DocumentComment]]{Name: "upsert_document_comment", Once: true}
+	// UpsertDocumentMember: create a document member, or update the one that is there. A row with the same values in
+	// the fields `on` is updated with the data, else a new one is created.
+	UpsertDocumentMember = rpcclient.Method[UpsertDocumentMemberParams, rpcclient.Written[DocumentMember]]{Name: "upsert_document_member", Once: true}
+	// UpsertDocumentVersion: create a document version, or update the one that is there. A row with the same values
+	// in the fields `on` is updated with the data, else a new one is created.
+	UpsertDocumentVersion = rpcclient.Method[UpsertDocumentVersionParams, rpcclient.Written[DocumentVersion]]{Name: "upsert_document_version", Once: true}
 	// UpsertProject: create a project, or update the one that is there. A row with the same values in the fields
 	// `on` is updated with the data, else a new one is created.
 	UpsertProject = rpcclient.Method[UpsertProjectParams, rpcclient.Written[Project]]{Name: "upsert_project", Once: true}
@@ -279,6 +446,78 @@ type AggregateChangesParams struct {
 
 // AggregateChangesResult is a part of what it is named after.
 type AggregateChangesResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
+// AggregateDocumentCommentsParams are the params of aggregate_document_comments.
+type AggregateDocumentCommentsParams struct {
+	Filters    DocumentCommentFilters    `json:"filters,omitzero"`
+	GroupBy    []DocumentCommentGroupBy  `json:"group_by,omitzero"`
+	Aggregates DocumentCommentAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateDocumentCommentsResult is a part of what it is named after.
+type AggregateDocumentCommentsResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
+// AggregateDocumentMembersParams are the params of aggregate_document_members.
+type AggregateDocumentMembersParams struct {
+	Filters    DocumentMemberFilters    `json:"filters,omitzero"`
+	GroupBy    []DocumentMemberGroupBy  `json:"group_by,omitzero"`
+	Aggregates DocumentMemberAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateDocumentMembersResult is a part of what it is named after.
+type AggregateDocumentMembersResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
+// AggregateDocumentVersionsParams are the params of aggregate_document_versions.
+type AggregateDocumentVersionsParams struct {
+	Filters    DocumentVersionFilters    `json:"filters,omitzero"`
+	GroupBy    []DocumentVersionGroupBy  `json:"group_by,omitzero"`
+	Aggregates DocumentVersionAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateDocumentVersionsResult is a part of what it is named after.
+type AggregateDocumentVersionsResult struct {
+	Data []map[string]jsontext.Value `json:"data"`
+	More bool                        `json:"more"`
+}
+
+// AggregateDocumentsParams are the params of aggregate_documents.
+type AggregateDocumentsParams struct {
+	Filters    DocumentFilters    `json:"filters,omitzero"`
+	GroupBy    []DocumentGroupBy  `json:"group_by,omitzero"`
+	Aggregates DocumentAggregates `json:"aggregates"`
+	// A group holds if all in it does, an array if one of its groups does; null holds for every row. At most 8
+	// levels and 200 conditions.
+	Having   []HavingGroup        `json:"having,omitzero"`
+	OrderBys []string             `json:"order_bys,omitzero"`
+	Limit    rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// AggregateDocumentsResult is a part of what it is named after.
+type AggregateDocumentsResult struct {
 	Data []map[string]jsontext.Value `json:"data"`
 	More bool                        `json:"more"`
 }
@@ -426,6 +665,46 @@ type CountChangesData struct {
 	Count int64 `json:"count"`
 }
 
+// CountDocumentCommentsParams are the params of count_document_comments.
+type CountDocumentCommentsParams struct {
+	Filters DocumentCommentFilters `json:"filters,omitzero"`
+}
+
+// CountDocumentCommentsData is a part of what it is named after.
+type CountDocumentCommentsData struct {
+	Count int64 `json:"count"`
+}
+
+// CountDocumentMembersParams are the params of count_document_members.
+type CountDocumentMembersParams struct {
+	Filters DocumentMemberFilters `json:"filters,omitzero"`
+}
+
+// CountDocumentMembersData is a part of what it is named after.
+type CountDocumentMembersData struct {
+	Count int64 `json:"count"`
+}
+
+// CountDocumentVersionsParams are the params of count_document_versions.
+type CountDocumentVersionsParams struct {
+	Filters DocumentVersionFilters `json:"filters,omitzero"`
+}
+
+// CountDocumentVersionsData is a part of what it is named after.
+type CountDocumentVersionsData struct {
+	Count int64 `json:"count"`
+}
+
+// CountDocumentsParams are the params of count_documents.
+type CountDocumentsParams struct {
+	Filters DocumentFilters `json:"filters,omitzero"`
+}
+
+// CountDocumentsData is a part of what it is named after.
+type CountDocumentsData struct {
+	Count int64 `json:"count"`
+}
+
 // CountProjectsParams are the params of count_projects.
 type CountProjectsParams struct {
 	Filters ProjectFilters `json:"filters,omitzero"`
@@ -516,6 +795,64 @@ type CreateAPIKeyData struct {
 	Key        *string    `json:"key,omitzero"`
 }
 
+// CreateDocumentParams are the params of create_document.
+type CreateDocumentParams struct {
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+	Data       DocumentCreate           `json:"data"`
+	// What it begins with.
+	Text rpcclient.Opt[string] `json:"text,omitzero"`
+}
+
+// CreateDocumentCommentParams are the params of create_document_comment.
+type CreateDocumentCommentParams struct {
+	Data DocumentCommentCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// CreateDocumentCommentsParams are the params of create_document_comments.
+type CreateDocumentCommentsParams struct {
+	Data []DocumentCommentCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// CreateDocumentMemberParams are the params of create_document_member.
+type CreateDocumentMemberParams struct {
+	Data DocumentMemberCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// CreateDocumentMembersParams are the params of create_document_members.
+type CreateDocumentMembersParams struct {
+	Data []DocumentMemberCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// CreateDocumentVersionParams are the params of create_document_version.
+type CreateDocumentVersionParams struct {
+	Data DocumentVersionCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// CreateDocumentVersionsParams are the params of create_document_versions.
+type CreateDocumentVersionsParams struct {
+	Data []DocumentVersionCreate `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
 // CreateProjectParams are the params of create_project.
 type CreateProjectParams struct {
 	Data ProjectCreate `json:"data"`
@@ -593,6 +930,69 @@ type CreateVaultMembersParams struct {
 type DeleteAPIKeyParams struct {
 	ID      int64                `json:"id"`
 	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteDocumentParams are the params of delete_document.
+type DeleteDocumentParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteDocumentCommentParams are the params of delete_document_comment.
+type DeleteDocumentCommentParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteDocumentCommentsParams are the params of delete_document_comments.
+type DeleteDocumentCommentsParams struct {
+	IDs     []uuid.UUID                  `json:"ids,omitzero"`
+	Filters []DocumentCommentFilterGroup `json:"filters,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteDocumentMemberParams are the params of delete_document_member.
+type DeleteDocumentMemberParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteDocumentMembersParams are the params of delete_document_members.
+type DeleteDocumentMembersParams struct {
+	IDs     []uuid.UUID                 `json:"ids,omitzero"`
+	Filters []DocumentMemberFilterGroup `json:"filters,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteDocumentVersionParams are the params of delete_document_version.
+type DeleteDocumentVersionParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// DeleteDocumentVersionsParams are the params of delete_document_versions.
+type DeleteDocumentVersionsParams struct {
+	IDs     []uuid.UUID                  `json:"ids,omitzero"`
+	Filters []DocumentVersionFilterGroup `json:"filters,omitzero"`
 	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
 	// the first time.
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
@@ -689,6 +1089,91 @@ type DeleteVaultMembersParams struct {
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
+// EditDocumentParams are the params of edit_document.
+type EditDocumentParams struct {
+	ID uuid.UUID `json:"id"`
+	// 1 for the document's first operation, and one more with each; 0 for none. It is not a position of the tenant's
+	// log.
+	Position rpcclient.Opt[int64]          `json:"position,omitzero"`
+	Edits    []EditDocumentParamsEditsItem `json:"edits"`
+}
+
+// EditDocumentData is a part of what it is named after.
+type EditDocumentData struct {
+	Position int64 `json:"position"`
+}
+
+// FollowDocumentParams are the params of follow_document.
+type FollowDocumentParams struct {
+	ID uuid.UUID `json:"id"`
+	// A position. 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
+	// the tenant's log.
+	Since int64 `json:"since"`
+}
+
+// FollowDocumentData is a part of what it is named after.
+type FollowDocumentData struct {
+	Position int64 `json:"position"`
+}
+
+// ForkDocumentParams are the params of fork_document.
+type ForkDocumentParams struct {
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+	ID         uuid.UUID                `json:"id"`
+	// 1 for the document's first operation, and one more with each; 0 for none. It is not a position of the tenant's
+	// log.
+	Position rpcclient.Opt[int64] `json:"position,omitzero"`
+	// The position of a version of the document.
+	VersionID rpcclient.Opt[uuid.UUID] `json:"version_id,omitzero"`
+	Data      DocumentCreate           `json:"data"`
+}
+
+// GetDocumentParams are the params of get_document.
+type GetDocumentParams struct {
+	ID      uuid.UUID        `json:"id"`
+	Fields  []DocumentField  `json:"fields,omitzero"`
+	Include *DocumentInclude `json:"include,omitzero"`
+}
+
+// GetDocumentCommentParams are the params of get_document_comment.
+type GetDocumentCommentParams struct {
+	ID      uuid.UUID               `json:"id"`
+	Fields  []DocumentCommentField  `json:"fields,omitzero"`
+	Include *DocumentCommentInclude `json:"include,omitzero"`
+}
+
+// GetDocumentMemberParams are the params of get_document_member.
+type GetDocumentMemberParams struct {
+	ID      uuid.UUID              `json:"id"`
+	Fields  []DocumentMemberField  `json:"fields,omitzero"`
+	Include *DocumentMemberInclude `json:"include,omitzero"`
+}
+
+// GetDocumentTextParams are the params of get_document_text.
+type GetDocumentTextParams struct {
+	ID uuid.UUID `json:"id"`
+	// 1 for the document's first operation, and one more with each; 0 for none. It is not a position of the tenant's
+	// log.
+	Position rpcclient.Opt[int64] `json:"position,omitzero"`
+	// The position of a version of the document.
+	VersionID rpcclient.Opt[uuid.UUID] `json:"version_id,omitzero"`
+}
+
+// GetDocumentTextData is a part of what it is named after.
+type GetDocumentTextData struct {
+	Text     string `json:"text"`
+	Position int64  `json:"position"`
+}
+
+// GetDocumentVersionParams are the params of get_document_version.
+type GetDocumentVersionParams struct {
+	ID      uuid.UUID               `json:"id"`
+	Fields  []DocumentVersionField  `json:"fields,omitzero"`
+	Include *DocumentVersionInclude `json:"include,omitzero"`
+}
+
 // GetProjectParams are the params of get_project.
 type GetProjectParams struct {
 	ID      int64           `json:"id"`
@@ -743,6 +1228,30 @@ type ListChangesParams struct {
 	ListOptions *ChangeListOptions `json:"list_options,omitzero"`
 }
 
+// ListDocumentCommentsParams are the params of list_document_comments.
+type ListDocumentCommentsParams struct {
+	Filters     DocumentCommentFilters      `json:"filters,omitzero"`
+	ListOptions *DocumentCommentListOptions `json:"list_options,omitzero"`
+}
+
+// ListDocumentMembersParams are the params of list_document_members.
+type ListDocumentMembersParams struct {
+	Filters     DocumentMemberFilters      `json:"filters,omitzero"`
+	ListOptions *DocumentMemberListOptions `json:"list_options,omitzero"`
+}
+
+// ListDocumentVersionsParams are the params of list_document_versions.
+type ListDocumentVersionsParams struct {
+	Filters     DocumentVersionFilters      `json:"filters,omitzero"`
+	ListOptions *DocumentVersionListOptions `json:"list_options,omitzero"`
+}
+
+// ListDocumentsParams are the params of list_documents.
+type ListDocumentsParams struct {
+	Filters     DocumentFilters      `json:"filters,omitzero"`
+	ListOptions *DocumentListOptions `json:"list_options,omitzero"`
+}
+
 // ListProjectsParams are the params of list_projects.
 type ListProjectsParams struct {
 	Filters     ProjectFilters      `json:"filters,omitzero"`
@@ -789,6 +1298,62 @@ type ListVaultMembersParams struct {
 	ListOptions *VaultMemberListOptions `json:"list_options,omitzero"`
 }
 
+// OpenDocumentParams are the params of open_document.
+type OpenDocumentParams struct {
+	ID uuid.UUID `json:"id"`
+	// A replica's own.
+	Site rpcclient.Opt[int64] `json:"site,omitzero"`
+	// A position. 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
+	// the tenant's log.
+	Since rpcclient.Opt[int64] `json:"since,omitzero"`
+}
+
+// OpenDocumentData is a part of what it is named after.
+type OpenDocumentData struct {
+	Document         Document                       `json:"document"`
+	Role             string                         `json:"role"`
+	Site             int64                          `json:"site"`
+	Session          int64                          `json:"session"`
+	Snapshot         *string                        `json:"snapshot"`
+	SnapshotPosition int64                          `json:"snapshot_position"`
+	Version          map[string]int64               `json:"version"`
+	Presence         []OpenDocumentDataPresenceItem `json:"presence"`
+	Operations       string                         `json:"operations"`
+	Position         int64                          `json:"position"`
+	More             bool                           `json:"more"`
+}
+
+// PushDocumentOperationsParams are the params of push_document_operations.
+type PushDocumentOperationsParams struct {
+	ID uuid.UUID `json:"id"`
+	// A replica's own.
+	Site int64 `json:"site"`
+	// In base64, as docs/textcrdt.md has it, packed or not.
+	Operations string `json:"operations"`
+}
+
+// PushDocumentOperationsData is a part of what it is named after.
+type PushDocumentOperationsData struct {
+	Position int64 `json:"position"`
+}
+
+// ReadDocumentOperationsParams are the params of read_document_operations.
+type ReadDocumentOperationsParams struct {
+	ID uuid.UUID `json:"id"`
+	// A position. 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
+	// the tenant's log.
+	Since int64 `json:"since"`
+	// 0, or left out: as many as go into an answer.
+	Limit rpcclient.Opt[int64] `json:"limit,omitzero"`
+}
+
+// ReadDocumentOperationsData is a part of what it is named after.
+type ReadDocumentOperationsData struct {
+	Operations string `json:"operations"`
+	Position   int64  `json:"position"`
+	More       bool   `json:"more"`
+}
+
 // RegisterReplicaParams are the params of register_replica.
 type RegisterReplicaParams struct {
 	Name string `json:"name"`
@@ -802,12 +1367,40 @@ type RegisterReplicaResult struct {
 	ReplicaID uuid.UUID                 `json:"replica_id"`
 }
 
+// RestoreDocumentParams are the params of restore_document.
+type RestoreDocumentParams struct {
+	ID uuid.UUID `json:"id"`
+	// 1 for the document's first operation, and one more with each; 0 for none. It is not a position of the tenant's
+	// log.
+	Position rpcclient.Opt[int64] `json:"position,omitzero"`
+	// The position of a version of the document.
+	VersionID rpcclient.Opt[uuid.UUID] `json:"version_id,omitzero"`
+}
+
+// RestoreDocumentData is a part of what it is named after.
+type RestoreDocumentData struct {
+	Position int64 `json:"position"`
+}
+
 // ResumeUserParams are the params of resume_user.
 type ResumeUserParams struct {
 	ID int64 `json:"id"`
 	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
 	// the first time.
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// ShowPresenceParams are the params of show_presence.
+type ShowPresenceParams struct {
+	ID uuid.UUID `json:"id"`
+	// A replica's own.
+	Site     int64                       `json:"site"`
+	Presence *ShowPresenceParamsPresence `json:"presence"`
+}
+
+// ShowPresenceData is a part of what it is named after.
+type ShowPresenceData struct {
+	Shown bool `json:"shown"`
 }
 
 // SubscribeParams are the params of subscribe.
@@ -817,8 +1410,8 @@ type SubscribeParams struct {
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups []uuid.UUID `json:"groups,omitzero"`
 }
 
@@ -840,8 +1433,8 @@ type SuspendUserParams struct {
 type SyncBootstrapParams struct {
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups []uuid.UUID           `json:"groups,omitzero"`
 	Cursor rpcclient.Opt[string] `json:"cursor,omitzero"`
 	Limit  rpcclient.Opt[int64]  `json:"limit,omitzero"`
@@ -863,8 +1456,8 @@ type SyncDeltaParams struct {
 	Limit rpcclient.Opt[int64] `json:"limit,omitzero"`
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups   []uuid.UUID         `json:"groups,omitzero"`
 	Coalesce rpcclient.Opt[bool] `json:"coalesce,omitzero"`
 	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.
@@ -910,9 +1503,86 @@ type SyncPushDataItem struct {
 	Error      *SyncPushDataItemError `json:"error,omitzero"`
 }
 
+// UnfollowDocumentParams are the params of unfollow_document.
+type UnfollowDocumentParams struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// UnfollowDocumentData is a part of what it is named after.
+type UnfollowDocumentData struct {
+	Unfollowed bool `json:"unfollowed"`
+}
+
 // UnsubscribeData is a part of what it is named after.
 type UnsubscribeData struct {
 	Unsubscribed bool `json:"unsubscribed"`
+}
+
+// UpdateDocumentParams are the params of update_document.
+type UpdateDocumentParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Data    DocumentUpdate       `json:"data"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateDocumentCommentParams are the params of update_document_comment.
+type UpdateDocumentCommentParams struct {
+	ID      uuid.UUID             `json:"id"`
+	Data    DocumentCommentUpdate `json:"data"`
+	Version rpcclient.Opt[int64]  `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateDocumentCommentsParams are the params of update_document_comments.
+type UpdateDocumentCommentsParams struct {
+	Filters []DocumentCommentFilterGroup `json:"filters"`
+	Data    DocumentCommentUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateDocumentMemberParams are the params of update_document_member.
+type UpdateDocumentMemberParams struct {
+	ID      uuid.UUID            `json:"id"`
+	Data    DocumentMemberUpdate `json:"data"`
+	Version rpcclient.Opt[int64] `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateDocumentMembersParams are the params of update_document_members.
+type UpdateDocumentMembersParams struct {
+	Filters []DocumentMemberFilterGroup `json:"filters"`
+	Data    DocumentMemberUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateDocumentVersionParams are the params of update_document_version.
+type UpdateDocumentVersionParams struct {
+	ID      uuid.UUID             `json:"id"`
+	Data    DocumentVersionUpdate `json:"data"`
+	Version rpcclient.Opt[int64]  `json:"version,omitzero"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpdateDocumentVersionsParams are the params of update_document_versions.
+type UpdateDocumentVersionsParams struct {
+	Filters []DocumentVersionFilterGroup `json:"filters"`
+	Data    DocumentVersionUpdate        `json:"data"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
 // UpdateProjectParams are the params of update_project.
@@ -1001,6 +1671,36 @@ type UpdateVaultMembersParams struct {
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
+// UpsertDocumentCommentParams are the params of upsert_document_comment.
+type UpsertDocumentCommentParams struct {
+	Data DocumentCommentCreate `json:"data"`
+	// There is no unique key to name.
+	On any `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpsertDocumentMemberParams are the params of upsert_document_member.
+type UpsertDocumentMemberParams struct {
+	Data DocumentMemberCreate `json:"data"`
+	// The fields by which a row is the same: those of a unique key.
+	On []string `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
+// UpsertDocumentVersionParams are the params of upsert_document_version.
+type UpsertDocumentVersionParams struct {
+	Data DocumentVersionCreate `json:"data"`
+	// The fields by which a row is the same: those of a unique key.
+	On []string `json:"on"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+}
+
 // UpsertProjectParams are the params of upsert_project.
 type UpsertProjectParams struct {
 	Data ProjectCreate `json:"data"`
@@ -1041,9 +1741,33 @@ type UpsertVaultMemberParams struct {
 	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
 }
 
+// EditDocumentParamsEditsItem is a part of what it is named after.
+type EditDocumentParamsEditsItem struct {
+	// Where, in code points of the text before any of the edits.
+	At int64 `json:"at"`
+	// How many code points behind it to delete.
+	Delete rpcclient.Opt[int64] `json:"delete,omitzero"`
+	// What to insert there.
+	Insert rpcclient.Opt[string] `json:"insert,omitzero"`
+}
+
+// OpenDocumentDataPresenceItem is a part of what it is named after.
+type OpenDocumentDataPresenceItem struct {
+	Site     int64          `json:"site"`
+	UserID   int64          `json:"user_id"`
+	Presence jsontext.Value `json:"presence"`
+}
+
 // RegisterReplicaResultData is a part of what it is named after.
 type RegisterReplicaResultData struct {
 	ReplicaID uuid.UUID `json:"replica_id"`
+}
+
+// ShowPresenceParamsPresence is a part of what it is named after.
+type ShowPresenceParamsPresence struct {
+	Name      rpcclient.Opt[string]                `json:"name,omitzero"`
+	Color     rpcclient.Opt[string]                `json:"color,omitzero"`
+	Selection *ShowPresenceParamsPresenceSelection `json:"selection,omitzero"`
 }
 
 // SyncHeadResultData is a part of what it is named after.
@@ -1072,6 +1796,12 @@ type SyncPushDataItemError struct {
 	Message string `json:"message"`
 	// `kind`, and further members, as in the error of a call; it has no request_id.
 	Data SyncPushDataItemErrorData `json:"data"`
+}
+
+// ShowPresenceParamsPresenceSelection is a part of what it is named after.
+type ShowPresenceParamsPresenceSelection struct {
+	Anchor string `json:"anchor"`
+	Head   string `json:"head"`
 }
 
 // SyncPushDataItemErrorData: `kind`, and further members, as in the error of a call; it has no request_id.
@@ -1310,6 +2040,1147 @@ type Condition struct {
 
 	// ByName has members of other names.
 	ByName map[string]any `json:",embed"`
+}
+
+// Document is the schema Document.
+type Document struct {
+	ID uuid.UUID `json:"id"`
+	// 1 at first, and one more with each update.
+	Version int64 `json:"version"`
+	// The user who created it.
+	Cid int64 `json:"cid"`
+	// When it was created.
+	Ctime time.Time `json:"ctime"`
+	// The user who changed it last.
+	Mid int64 `json:"mid"`
+	// When it was changed last.
+	Mtime    time.Time `json:"mtime"`
+	OwnerID  int64     `json:"owner_id"`
+	Title    string    `json:"title"`
+	Language *string   `json:"language"`
+	Position int64     `json:"position"`
+	EditedAt time.Time `json:"edited_at"`
+	// There if it was included.
+	Owner *User `json:"owner,omitzero"`
+	// There if it was included.
+	Comments []DocumentComment `json:"comments,omitzero"`
+	// There if it was included.
+	Members []DocumentMember `json:"members,omitzero"`
+	// There if it was included.
+	Versions []DocumentVersion `json:"versions,omitzero"`
+}
+
+// DocumentAggregates is the schema DocumentAggregates.
+type DocumentAggregates = map[string]any
+
+// DocumentComment is the schema DocumentComment.
+type DocumentComment struct {
+	ID uuid.UUID `json:"id"`
+	// 1 at first, and one more with each update.
+	Version int64 `json:"version"`
+	// The user who created it.
+	Cid int64 `json:"cid"`
+	// When it was created.
+	Ctime time.Time `json:"ctime"`
+	// The user who changed it last.
+	Mid int64 `json:"mid"`
+	// When it was changed last.
+	Mtime      time.Time  `json:"mtime"`
+	DocumentID uuid.UUID  `json:"document_id"`
+	ParentID   *uuid.UUID `json:"parent_id"`
+	Start      *string    `json:"start"`
+	End        *string    `json:"end"`
+	Body       string     `json:"body"`
+	Resolved   bool       `json:"resolved"`
+	// There if it was included.
+	Document *Document `json:"document,omitzero"`
+	// There if it was included.
+	Parent *DocumentComment `json:"parent,omitzero"`
+	// There if it was included.
+	Replies []DocumentComment `json:"replies,omitzero"`
+}
+
+// DocumentCommentAggregates is the schema DocumentCommentAggregates.
+type DocumentCommentAggregates = map[string]any
+
+// DocumentCommentCreate is the schema DocumentCommentCreate.
+type DocumentCommentCreate struct {
+	ID         *uuid.UUID               `json:"id,omitzero"`
+	DocumentID uuid.UUID                `json:"document_id"`
+	ParentID   rpcclient.Opt[uuid.UUID] `json:"parent_id,omitzero"`
+	Start      rpcclient.Opt[string]    `json:"start,omitzero"`
+	End        rpcclient.Opt[string]    `json:"end,omitzero"`
+	Body       string                   `json:"body"`
+}
+
+// DocumentCommentField is the schema DocumentCommentField.
+type DocumentCommentField string
+
+// The values of DocumentCommentField.
+const (
+	DocumentCommentFieldID         DocumentCommentField = "id"
+	DocumentCommentFieldVersion    DocumentCommentField = "version"
+	DocumentCommentFieldCid        DocumentCommentField = "cid"
+	DocumentCommentFieldCtime      DocumentCommentField = "ctime"
+	DocumentCommentFieldMid        DocumentCommentField = "mid"
+	DocumentCommentFieldMtime      DocumentCommentField = "mtime"
+	DocumentCommentFieldDocumentID DocumentCommentField = "document_id"
+	DocumentCommentFieldParentID   DocumentCommentField = "parent_id"
+	DocumentCommentFieldStart      DocumentCommentField = "start"
+	DocumentCommentFieldEnd        DocumentCommentField = "end"
+	DocumentCommentFieldBody       DocumentCommentField = "body"
+	DocumentCommentFieldResolved   DocumentCommentField = "resolved"
+)
+
+// DocumentCommentFilterGroup is the schema DocumentCommentFilterGroup.
+type DocumentCommentFilterGroup struct {
+	ID                       *UUIDCondition                                      `json:"id,omitzero"`
+	Version                  *IntegerCondition                                   `json:"version,omitzero"`
+	Cid                      *IntegerCondition                                   `json:"cid,omitzero"`
+	Ctime                    *TimeCondition                                      `json:"ctime,omitzero"`
+	Mid                      *IntegerCondition                                   `json:"mid,omitzero"`
+	Mtime                    *TimeCondition                                      `json:"mtime,omitzero"`
+	DocumentID               *UUIDCondition                                      `json:"document_id,omitzero"`
+	ParentID                 *UUIDCondition                                      `json:"parent_id,omitzero"`
+	Start                    *StringCondition                                    `json:"start,omitzero"`
+	End                      *StringCondition                                    `json:"end,omitzero"`
+	Body                     *StringCondition                                    `json:"body,omitzero"`
+	Resolved                 *BooleanCondition                                   `json:"resolved,omitzero"`
+	Document                 *DocumentFilterGroup                                `json:"document,omitzero"`
+	Parent                   *DocumentCommentFilterGroup                         `json:"parent,omitzero"`
+	Replies                  *DocumentCommentFilterGroupReplies                  `json:"replies,omitzero"`
+	Document_ID              *UUIDCondition                                      `json:"document.id,omitzero"`
+	Document_Version         *IntegerCondition                                   `json:"document.version,omitzero"`
+	Document_Cid             *IntegerCondition                                   `json:"document.cid,omitzero"`
+	Document_Ctime           *TimeCondition                                      `json:"document.ctime,omitzero"`
+	Document_Mid             *IntegerCondition                                   `json:"document.mid,omitzero"`
+	Document_Mtime           *TimeCondition                                      `json:"document.mtime,omitzero"`
+	Document_OwnerID         *IntegerCondition                                   `json:"document.owner_id,omitzero"`
+	Document_Title           *StringCondition                                    `json:"document.title,omitzero"`
+	Document_Language        *StringCondition                                    `json:"document.language,omitzero"`
+	Document_Position        *IntegerCondition                                   `json:"document.position,omitzero"`
+	Document_EditedAt        *TimeCondition                                      `json:"document.edited_at,omitzero"`
+	Document_Owner           *UserFilterGroup                                    `json:"document.owner,omitzero"`
+	Document_Comments        *DocumentCommentFilterGroupDocument_Comments        `json:"document.comments,omitzero"`
+	Document_Members         *DocumentCommentFilterGroupDocument_Members         `json:"document.members,omitzero"`
+	Document_Versions        *DocumentCommentFilterGroupDocument_Versions        `json:"document.versions,omitzero"`
+	Document_Owner_ID        *IntegerCondition                                   `json:"document.owner.id,omitzero"`
+	Document_Owner_Version   *IntegerCondition                                   `json:"document.owner.version,omitzero"`
+	Document_Owner_Cid       *IntegerCondition                                   `json:"document.owner.cid,omitzero"`
+	Document_Owner_Ctime     *TimeCondition                                      `json:"document.owner.ctime,omitzero"`
+	Document_Owner_Mid       *IntegerCondition                                   `json:"document.owner.mid,omitzero"`
+	Document_Owner_Mtime     *TimeCondition                                      `json:"document.owner.mtime,omitzero"`
+	Document_Owner_Username  *StringCondition                                    `json:"document.owner.username,omitzero"`
+	Document_Owner_Name      *StringCondition                                    `json:"document.owner.name,omitzero"`
+	Document_Owner_Role      *StringCondition                                    `json:"document.owner.role,omitzero"`
+	Document_Owner_Suspended *BooleanCondition                                   `json:"document.owner.suspended,omitzero"`
+	Document_Owner_Projects  *DocumentCommentFilterGroupDocument_Owner_Projects  `json:"document.owner.projects,omitzero"`
+	Parent_ID                *UUIDCondition                                      `json:"parent.id,omitzero"`
+	Parent_Version           *IntegerCondition                                   `json:"parent.version,omitzero"`
+	Parent_Cid               *IntegerCondition                                   `json:"parent.cid,omitzero"`
+	Parent_Ctime             *TimeCondition                                      `json:"parent.ctime,omitzero"`
+	Parent_Mid               *IntegerCondition                                   `json:"parent.mid,omitzero"`
+	Parent_Mtime             *TimeCondition                                      `json:"parent.mtime,omitzero"`
+	Parent_DocumentID        *UUIDCondition                                      `json:"parent.document_id,omitzero"`
+	Parent_ParentID          *UUIDCondition                                      `json:"parent.parent_id,omitzero"`
+	Parent_Start             *StringCondition                                    `json:"parent.start,omitzero"`
+	Parent_End               *StringCondition                                    `json:"parent.end,omitzero"`
+	Parent_Body              *StringCondition                                    `json:"parent.body,omitzero"`
+	Parent_Resolved          *BooleanCondition                                   `json:"parent.resolved,omitzero"`
+	Parent_Document          *DocumentFilterGroup                                `json:"parent.document,omitzero"`
+	Parent_Parent            *DocumentCommentFilterGroup                         `json:"parent.parent,omitzero"`
+	Parent_Replies           *DocumentCommentFilterGroupParent_Replies           `json:"parent.replies,omitzero"`
+	Parent_Document_ID       *UUIDCondition                                      `json:"parent.document.id,omitzero"`
+	Parent_Document_Version  *IntegerCondition                                   `json:"parent.document.version,omitzero"`
+	Parent_Document_Cid      *IntegerCondition                                   `json:"parent.document.cid,omitzero"`
+	Parent_Document_Ctime    *TimeCondition                                      `json:"parent.document.ctime,omitzero"`
+	Parent_Document_Mid      *IntegerCondition                                   `json:"parent.document.mid,omitzero"`
+	Parent_Document_Mtime    *TimeCondition                                      `json:"parent.document.mtime,omitzero"`
+	Parent_Document_OwnerID  *IntegerCondition                                   `json:"parent.document.owner_id,omitzero"`
+	Parent_Document_Title    *StringCondition                                    `json:"parent.document.title,omitzero"`
+	Parent_Document_Language *StringCondition                                    `json:"parent.document.language,omitzero"`
+	Parent_Document_Position *IntegerCondition                                   `json:"parent.document.position,omitzero"`
+	Parent_Document_EditedAt *TimeCondition                                      `json:"parent.document.edited_at,omitzero"`
+	Parent_Document_Owner    *UserFilterGroup                                    `json:"parent.document.owner,omitzero"`
+	Parent_Document_Comments *DocumentCommentFilterGroupParent_Document_Comments `json:"parent.document.comments,omitzero"`
+	Parent_Document_Members  *DocumentCommentFilterGroupParent_Document_Members  `json:"parent.document.members,omitzero"`
+	Parent_Document_Versions *DocumentCommentFilterGroupParent_Document_Versions `json:"parent.document.versions,omitzero"`
+	Parent_Parent_ID         *UUIDCondition                                      `json:"parent.parent.id,omitzero"`
+	Parent_Parent_Version    *IntegerCondition                                   `json:"parent.parent.version,omitzero"`
+	Parent_Parent_Cid        *IntegerCondition                                   `json:"parent.parent.cid,omitzero"`
+	Parent_Parent_Ctime      *TimeCondition                                      `json:"parent.parent.ctime,omitzero"`
+	Parent_Parent_Mid        *IntegerCondition                                   `json:"parent.parent.mid,omitzero"`
+	Parent_Parent_Mtime      *TimeCondition                                      `json:"parent.parent.mtime,omitzero"`
+	Parent_Parent_DocumentID *UUIDCondition                                      `json:"parent.parent.document_id,omitzero"`
+	Parent_Parent_ParentID   *UUIDCondition                                      `json:"parent.parent.parent_id,omitzero"`
+	Parent_Parent_Start      *StringCondition                                    `json:"parent.parent.start,omitzero"`
+	Parent_Parent_End        *StringCondition                                    `json:"parent.parent.end,omitzero"`
+	Parent_Parent_Body       *StringCondition                                    `json:"parent.parent.body,omitzero"`
+	Parent_Parent_Resolved   *BooleanCondition                                   `json:"parent.parent.resolved,omitzero"`
+	Parent_Parent_Document   *DocumentFilterGroup                                `json:"parent.parent.document,omitzero"`
+	Parent_Parent_Parent     *DocumentCommentFilterGroup                         `json:"parent.parent.parent,omitzero"`
+	Parent_Parent_Replies    *DocumentCommentFilterGroupParent_Parent_Replies    `json:"parent.parent.replies,omitzero"`
+	And                      []DocumentCommentFilterGroup                        `json:"$and,omitzero"`
+	Or                       []DocumentCommentFilterGroup                        `json:"$or,omitzero"`
+	Not                      *DocumentCommentFilterGroup                         `json:"$not,omitzero"`
+
+	// ByName has members of other names.
+	ByName map[string]any `json:",embed"`
+}
+
+// DocumentCommentFilterGroupReplies is a part of what it is named after.
+type DocumentCommentFilterGroupReplies struct {
+	Some  *DocumentCommentFilterGroup `json:"$some,omitzero"`
+	Every *DocumentCommentFilterGroup `json:"$every,omitzero"`
+	None  *DocumentCommentFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupDocument_Comments is a part of what it is named after.
+type DocumentCommentFilterGroupDocument_Comments struct {
+	Some  *DocumentCommentFilterGroup `json:"$some,omitzero"`
+	Every *DocumentCommentFilterGroup `json:"$every,omitzero"`
+	None  *DocumentCommentFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupDocument_Members is a part of what it is named after.
+type DocumentCommentFilterGroupDocument_Members struct {
+	Some  *DocumentMemberFilterGroup `json:"$some,omitzero"`
+	Every *DocumentMemberFilterGroup `json:"$every,omitzero"`
+	None  *DocumentMemberFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupDocument_Versions is a part of what it is named after.
+type DocumentCommentFilterGroupDocument_Versions struct {
+	Some  *DocumentVersionFilterGroup `json:"$some,omitzero"`
+	Every *DocumentVersionFilterGroup `json:"$every,omitzero"`
+	None  *DocumentVersionFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupDocument_Owner_Projects is a part of what it is named after.
+type DocumentCommentFilterGroupDocument_Owner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupParent_Replies is a part of what it is named after.
+type DocumentCommentFilterGroupParent_Replies struct {
+	Some  *DocumentCommentFilterGroup `json:"$some,omitzero"`
+	Every *DocumentCommentFilterGroup `json:"$every,omitzero"`
+	None  *DocumentCommentFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupParent_Document_Comments is a part of what it is named after.
+type DocumentCommentFilterGroupParent_Document_Comments struct {
+	Some  *DocumentCommentFilterGroup `json:"$some,omitzero"`
+	Every *DocumentCommentFilterGroup `json:"$every,omitzero"`
+	None  *DocumentCommentFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupParent_Document_Members is a part of what it is named after.
+type DocumentCommentFilterGroupParent_Document_Members struct {
+	Some  *DocumentMemberFilterGroup `json:"$some,omitzero"`
+	Every *DocumentMemberFilterGroup `json:"$every,omitzero"`
+	None  *DocumentMemberFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupParent_Document_Versions is a part of what it is named after.
+type DocumentCommentFilterGroupParent_Document_Versions struct {
+	Some  *DocumentVersionFilterGroup `json:"$some,omitzero"`
+	Every *DocumentVersionFilterGroup `json:"$every,omitzero"`
+	None  *DocumentVersionFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilterGroupParent_Parent_Replies is a part of what it is named after.
+type DocumentCommentFilterGroupParent_Parent_Replies struct {
+	Some  *DocumentCommentFilterGroup `json:"$some,omitzero"`
+	Every *DocumentCommentFilterGroup `json:"$every,omitzero"`
+	None  *DocumentCommentFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentCommentFilters: a group holds if all in it does, an array if one of its groups does; null holds for
+// every row. At most 8 levels and 200 conditions.
+type DocumentCommentFilters = []DocumentCommentFilterGroup
+
+// DocumentCommentGroupBy is the schema DocumentCommentGroupBy.
+type DocumentCommentGroupBy = any
+
+// DocumentCommentInclude is the schema DocumentCommentInclude.
+type DocumentCommentInclude struct {
+	Document *DocumentCommentIncludeDocument `json:"document,omitzero"`
+	Parent   *DocumentCommentIncludeParent   `json:"parent,omitzero"`
+	Replies  *DocumentCommentIncludeReplies  `json:"replies,omitzero"`
+}
+
+// DocumentCommentIncludeDocument is a part of what it is named after.
+type DocumentCommentIncludeDocument struct {
+	Fields  []DocumentField  `json:"fields,omitzero"`
+	Include *DocumentInclude `json:"include,omitzero"`
+}
+
+// DocumentCommentIncludeParent is a part of what it is named after.
+type DocumentCommentIncludeParent struct {
+	Fields  []DocumentCommentField  `json:"fields,omitzero"`
+	Include *DocumentCommentInclude `json:"include,omitzero"`
+}
+
+// DocumentCommentIncludeReplies is a part of what it is named after.
+type DocumentCommentIncludeReplies struct {
+	Fields   []DocumentCommentField   `json:"fields,omitzero"`
+	Include  *DocumentCommentInclude  `json:"include,omitzero"`
+	Filters  DocumentCommentFilters   `json:"filters,omitzero"`
+	OrderBys []DocumentCommentOrderBy `json:"order_bys,omitzero"`
+	Limit    *int64                   `json:"limit,omitzero"`
+}
+
+// DocumentCommentListOptions is the schema DocumentCommentListOptions.
+type DocumentCommentListOptions struct {
+	Limit    rpcclient.Opt[int64]     `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]     `json:"offset,omitzero"`
+	OrderBys []DocumentCommentOrderBy `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string]    `json:"cursor,omitzero"`
+	Fields   []DocumentCommentField   `json:"fields,omitzero"`
+	Include  *DocumentCommentInclude  `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]      `json:"total,omitzero"`
+}
+
+// DocumentCommentOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
+// descending.
+type DocumentCommentOrderBy string
+
+// The values of DocumentCommentOrderBy.
+const (
+	DocumentCommentOrderByID                           DocumentCommentOrderBy = "id"
+	DocumentCommentOrderByIDDesc                       DocumentCommentOrderBy = "!id"
+	DocumentCommentOrderByVersion                      DocumentCommentOrderBy = "version"
+	DocumentCommentOrderByVersionDesc                  DocumentCommentOrderBy = "!version"
+	DocumentCommentOrderByCid                          DocumentCommentOrderBy = "cid"
+	DocumentCommentOrderByCidDesc                      DocumentCommentOrderBy = "!cid"
+	DocumentCommentOrderByCtime                        DocumentCommentOrderBy = "ctime"
+	DocumentCommentOrderByCtimeDesc                    DocumentCommentOrderBy = "!ctime"
+	DocumentCommentOrderByMid                          DocumentCommentOrderBy = "mid"
+	DocumentCommentOrderByMidDesc                      DocumentCommentOrderBy = "!mid"
+	DocumentCommentOrderByMtime                        DocumentCommentOrderBy = "mtime"
+	DocumentCommentOrderByMtimeDesc                    DocumentCommentOrderBy = "!mtime"
+	DocumentCommentOrderByDocumentID                   DocumentCommentOrderBy = "document_id"
+	DocumentCommentOrderByDocumentIDDesc               DocumentCommentOrderBy = "!document_id"
+	DocumentCommentOrderByParentID                     DocumentCommentOrderBy = "parent_id"
+	DocumentCommentOrderByParentIDDesc                 DocumentCommentOrderBy = "!parent_id"
+	DocumentCommentOrderByStart                        DocumentCommentOrderBy = "start"
+	DocumentCommentOrderByStartDesc                    DocumentCommentOrderBy = "!start"
+	DocumentCommentOrderByEnd                          DocumentCommentOrderBy = "end"
+	DocumentCommentOrderByEndDesc                      DocumentCommentOrderBy = "!end"
+	DocumentCommentOrderByBody                         DocumentCommentOrderBy = "body"
+	DocumentCommentOrderByBodyDesc                     DocumentCommentOrderBy = "!body"
+	DocumentCommentOrderByResolved                     DocumentCommentOrderBy = "resolved"
+	DocumentCommentOrderByResolvedDesc                 DocumentCommentOrderBy = "!resolved"
+	DocumentCommentOrderByDocument_ID                  DocumentCommentOrderBy = "document.id"
+	DocumentCommentOrderByDocument_IDDesc              DocumentCommentOrderBy = "!document.id"
+	DocumentCommentOrderByDocument_Version             DocumentCommentOrderBy = "document.version"
+	DocumentCommentOrderByDocument_VersionDesc         DocumentCommentOrderBy = "!document.version"
+	DocumentCommentOrderByDocument_Cid                 DocumentCommentOrderBy = "document.cid"
+	DocumentCommentOrderByDocument_CidDesc             DocumentCommentOrderBy = "!document.cid"
+	DocumentCommentOrderByDocument_Ctime               DocumentCommentOrderBy = "document.ctime"
+	DocumentCommentOrderByDocument_CtimeDesc           DocumentCommentOrderBy = "!document.ctime"
+	DocumentCommentOrderByDocument_Mid                 DocumentCommentOrderBy = "document.mid"
+	DocumentCommentOrderByDocument_MidDesc             DocumentCommentOrderBy = "!document.mid"
+	DocumentCommentOrderByDocument_Mtime               DocumentCommentOrderBy = "document.mtime"
+	DocumentCommentOrderByDocument_MtimeDesc           DocumentCommentOrderBy = "!document.mtime"
+	DocumentCommentOrderByDocument_OwnerID             DocumentCommentOrderBy = "document.owner_id"
+	DocumentCommentOrderByDocument_OwnerIDDesc         DocumentCommentOrderBy = "!document.owner_id"
+	DocumentCommentOrderByDocument_Title               DocumentCommentOrderBy = "document.title"
+	DocumentCommentOrderByDocument_TitleDesc           DocumentCommentOrderBy = "!document.title"
+	DocumentCommentOrderByDocument_Language            DocumentCommentOrderBy = "document.language"
+	DocumentCommentOrderByDocument_LanguageDesc        DocumentCommentOrderBy = "!document.language"
+	DocumentCommentOrderByDocument_Position            DocumentCommentOrderBy = "document.position"
+	DocumentCommentOrderByDocument_PositionDesc        DocumentCommentOrderBy = "!document.position"
+	DocumentCommentOrderByDocument_EditedAt            DocumentCommentOrderBy = "document.edited_at"
+	DocumentCommentOrderByDocument_EditedAtDesc        DocumentCommentOrderBy = "!document.edited_at"
+	DocumentCommentOrderByDocument_Owner_ID            DocumentCommentOrderBy = "document.owner.id"
+	DocumentCommentOrderByDocument_Owner_IDDesc        DocumentCommentOrderBy = "!document.owner.id"
+	DocumentCommentOrderByDocument_Owner_Version       DocumentCommentOrderBy = "document.owner.version"
+	DocumentCommentOrderByDocument_Owner_VersionDesc   DocumentCommentOrderBy = "!document.owner.version"
+	DocumentCommentOrderByDocument_Owner_Cid           DocumentCommentOrderBy = "document.owner.cid"
+	DocumentCommentOrderByDocument_Owner_CidDesc       DocumentCommentOrderBy = "!document.owner.cid"
+	DocumentCommentOrderByDocument_Owner_Ctime         DocumentCommentOrderBy = "document.owner.ctime"
+	DocumentCommentOrderByDocument_Owner_CtimeDesc     DocumentCommentOrderBy = "!document.owner.ctime"
+	DocumentCommentOrderByDocument_Owner_Mid           DocumentCommentOrderBy = "document.owner.mid"
+	DocumentCommentOrderByDocument_Owner_MidDesc       DocumentCommentOrderBy = "!document.owner.mid"
+	DocumentCommentOrderByDocument_Owner_Mtime         DocumentCommentOrderBy = "document.owner.mtime"
+	DocumentCommentOrderByDocument_Owner_MtimeDesc     DocumentCommentOrderBy = "!document.owner.mtime"
+	DocumentCommentOrderByDocument_Owner_Username      DocumentCommentOrderBy = "document.owner.username"
+	DocumentCommentOrderByDocument_Owner_UsernameDesc  DocumentCommentOrderBy = "!document.owner.username"
+	DocumentCommentOrderByDocument_Owner_Name          DocumentCommentOrderBy = "document.owner.name"
+	DocumentCommentOrderByDocument_Owner_NameDesc      DocumentCommentOrderBy = "!document.owner.name"
+	DocumentCommentOrderByDocument_Owner_Role          DocumentCommentOrderBy = "document.owner.role"
+	DocumentCommentOrderByDocument_Owner_RoleDesc      DocumentCommentOrderBy = "!document.owner.role"
+	DocumentCommentOrderByDocument_Owner_Suspended     DocumentCommentOrderBy = "document.owner.suspended"
+	DocumentCommentOrderByDocument_Owner_SuspendedDesc DocumentCommentOrderBy = "!document.owner.suspended"
+	DocumentCommentOrderByParent_ID                    DocumentCommentOrderBy = "parent.id"
+	DocumentCommentOrderByParent_IDDesc                DocumentCommentOrderBy = "!parent.id"
+	DocumentCommentOrderByParent_Version               DocumentCommentOrderBy = "parent.version"
+	DocumentCommentOrderByParent_VersionDesc           DocumentCommentOrderBy = "!parent.version"
+	DocumentCommentOrderByParent_Cid                   DocumentCommentOrderBy = "parent.cid"
+	DocumentCommentOrderByParent_CidDesc               DocumentCommentOrderBy = "!parent.cid"
+	DocumentCommentOrderByParent_Ctime                 DocumentCommentOrderBy = "parent.ctime"
+	DocumentCommentOrderByParent_CtimeDesc             DocumentCommentOrderBy = "!parent.ctime"
+	DocumentCommentOrderByParent_Mid                   DocumentCommentOrderBy = "parent.mid"
+	DocumentCommentOrderByParent_MidDesc               DocumentCommentOrderBy = "!parent.mid"
+	DocumentCommentOrderByParent_Mtime                 DocumentCommentOrderBy = "parent.mtime"
+	DocumentCommentOrderByParent_MtimeDesc             DocumentCommentOrderBy = "!parent.mtime"
+	DocumentCommentOrderByParent_DocumentID            DocumentCommentOrderBy = "parent.document_id"
+	DocumentCommentOrderByParent_DocumentIDDesc        DocumentCommentOrderBy = "!parent.document_id"
+	DocumentCommentOrderByParent_ParentID              DocumentCommentOrderBy = "parent.parent_id"
+	DocumentCommentOrderByParent_ParentIDDesc          DocumentCommentOrderBy = "!parent.parent_id"
+	DocumentCommentOrderByParent_Start                 DocumentCommentOrderBy = "parent.start"
+	DocumentCommentOrderByParent_StartDesc             DocumentCommentOrderBy = "!parent.start"
+	DocumentCommentOrderByParent_End                   DocumentCommentOrderBy = "parent.end"
+	DocumentCommentOrderByParent_EndDesc               DocumentCommentOrderBy = "!parent.end"
+	DocumentCommentOrderByParent_Body                  DocumentCommentOrderBy = "parent.body"
+	DocumentCommentOrderByParent_BodyDesc              DocumentCommentOrderBy = "!parent.body"
+	DocumentCommentOrderByParent_Resolved              DocumentCommentOrderBy = "parent.resolved"
+	DocumentCommentOrderByParent_ResolvedDesc          DocumentCommentOrderBy = "!parent.resolved"
+	DocumentCommentOrderByParent_Document_ID           DocumentCommentOrderBy = "parent.document.id"
+	DocumentCommentOrderByParent_Document_IDDesc       DocumentCommentOrderBy = "!parent.document.id"
+	DocumentCommentOrderByParent_Document_Version      DocumentCommentOrderBy = "parent.document.version"
+	DocumentCommentOrderByParent_Document_VersionDesc  DocumentCommentOrderBy = "!parent.document.version"
+	DocumentCommentOrderByParent_Document_Cid          DocumentCommentOrderBy = "parent.document.cid"
+	DocumentCommentOrderByParent_Document_CidDesc      DocumentCommentOrderBy = "!parent.document.cid"
+	DocumentCommentOrderByParent_Document_Ctime        DocumentCommentOrderBy = "parent.document.ctime"
+	DocumentCommentOrderByParent_Document_CtimeDesc    DocumentCommentOrderBy = "!parent.document.ctime"
+	DocumentCommentOrderByParent_Document_Mid          DocumentCommentOrderBy = "parent.document.mid"
+	DocumentCommentOrderByParent_Document_MidDesc      DocumentCommentOrderBy = "!parent.document.mid"
+	DocumentCommentOrderByParent_Document_Mtime        DocumentCommentOrderBy = "parent.document.mtime"
+	DocumentCommentOrderByParent_Document_MtimeDesc    DocumentCommentOrderBy = "!parent.document.mtime"
+	DocumentCommentOrderByParent_Document_OwnerID      DocumentCommentOrderBy = "parent.document.owner_id"
+	DocumentCommentOrderByParent_Document_OwnerIDDesc  DocumentCommentOrderBy = "!parent.document.owner_id"
+	DocumentCommentOrderByParent_Document_Title        DocumentCommentOrderBy = "parent.document.title"
+	DocumentCommentOrderByParent_Document_TitleDesc    DocumentCommentOrderBy = "!parent.document.title"
+	DocumentCommentOrderByParent_Document_Language     DocumentCommentOrderBy = "parent.document.language"
+	DocumentCommentOrderByParent_Document_LanguageDesc DocumentCommentOrderBy = "!parent.document.language"
+	DocumentCommentOrderByParent_Document_Position     DocumentCommentOrderBy = "parent.document.position"
+	DocumentCommentOrderByParent_Document_PositionDesc DocumentCommentOrderBy = "!parent.document.position"
+	DocumentCommentOrderByParent_Document_EditedAt     DocumentCommentOrderBy = "parent.document.edited_at"
+	DocumentCommentOrderByParent_Document_EditedAtDesc DocumentCommentOrderBy = "!parent.document.edited_at"
+	DocumentCommentOrderByParent_Parent_ID             DocumentCommentOrderBy = "parent.parent.id"
+	DocumentCommentOrderByParent_Parent_IDDesc         DocumentCommentOrderBy = "!parent.parent.id"
+	DocumentCommentOrderByParent_Parent_Version        DocumentCommentOrderBy = "parent.parent.version"
+	DocumentCommentOrderByParent_Parent_VersionDesc    DocumentCommentOrderBy = "!parent.parent.version"
+	DocumentCommentOrderByParent_Parent_Cid            DocumentCommentOrderBy = "parent.parent.cid"
+	DocumentCommentOrderByParent_Parent_CidDesc        DocumentCommentOrderBy = "!parent.parent.cid"
+	DocumentCommentOrderByParent_Parent_Ctime          DocumentCommentOrderBy = "parent.parent.ctime"
+	DocumentCommentOrderByParent_Parent_CtimeDesc      DocumentCommentOrderBy = "!parent.parent.ctime"
+	DocumentCommentOrderByParent_Parent_Mid            DocumentCommentOrderBy = "parent.parent.mid"
+	DocumentCommentOrderByParent_Parent_MidDesc        DocumentCommentOrderBy = "!parent.parent.mid"
+	DocumentCommentOrderByParent_Parent_Mtime          DocumentCommentOrderBy = "parent.parent.mtime"
+	DocumentCommentOrderByParent_Parent_MtimeDesc      DocumentCommentOrderBy = "!parent.parent.mtime"
+	DocumentCommentOrderByParent_Parent_DocumentID     DocumentCommentOrderBy = "parent.parent.document_id"
+	DocumentCommentOrderByParent_Parent_DocumentIDDesc DocumentCommentOrderBy = "!parent.parent.document_id"
+	DocumentCommentOrderByParent_Parent_ParentID       DocumentCommentOrderBy = "parent.parent.parent_id"
+	DocumentCommentOrderByParent_Parent_ParentIDDesc   DocumentCommentOrderBy = "!parent.parent.parent_id"
+	DocumentCommentOrderByParent_Parent_Start          DocumentCommentOrderBy = "parent.parent.start"
+	DocumentCommentOrderByParent_Parent_StartDesc      DocumentCommentOrderBy = "!parent.parent.start"
+	DocumentCommentOrderByParent_Parent_End            DocumentCommentOrderBy = "parent.parent.end"
+	DocumentCommentOrderByParent_Parent_EndDesc        DocumentCommentOrderBy = "!parent.parent.end"
+	DocumentCommentOrderByParent_Parent_Body           DocumentCommentOrderBy = "parent.parent.body"
+	DocumentCommentOrderByParent_Parent_BodyDesc       DocumentCommentOrderBy = "!parent.parent.body"
+	DocumentCommentOrderByParent_Parent_Resolved       DocumentCommentOrderBy = "parent.parent.resolved"
+	DocumentCommentOrderByParent_Parent_ResolvedDesc   DocumentCommentOrderBy = "!parent.parent.resolved"
+)
+
+// DocumentCommentUpdate is the schema DocumentCommentUpdate.
+type DocumentCommentUpdate struct {
+	Body     *string `json:"body,omitzero"`
+	Resolved *bool   `json:"resolved,omitzero"`
+}
+
+// DocumentCreate is the schema DocumentCreate.
+type DocumentCreate struct {
+	ID       *uuid.UUID            `json:"id,omitzero"`
+	Title    string                `json:"title"`
+	Language rpcclient.Opt[string] `json:"language,omitzero"`
+}
+
+// DocumentField is the schema DocumentField.
+type DocumentField string
+
+// The values of DocumentField.
+const (
+	DocumentFieldID       DocumentField = "id"
+	DocumentFieldVersion  DocumentField = "version"
+	DocumentFieldCid      DocumentField = "cid"
+	DocumentFieldCtime    DocumentField = "ctime"
+	DocumentFieldMid      DocumentField = "mid"
+	DocumentFieldMtime    DocumentField = "mtime"
+	DocumentFieldOwnerID  DocumentField = "owner_id"
+	DocumentFieldTitle    DocumentField = "title"
+	DocumentFieldLanguage DocumentField = "language"
+	DocumentFieldPosition DocumentField = "position"
+	DocumentFieldEditedAt DocumentField = "edited_at"
+)
+
+// DocumentFilterGroup is the schema DocumentFilterGroup.
+type DocumentFilterGroup struct {
+	ID              *UUIDCondition                     `json:"id,omitzero"`
+	Version         *IntegerCondition                  `json:"version,omitzero"`
+	Cid             *IntegerCondition                  `json:"cid,omitzero"`
+	Ctime           *TimeCondition                     `json:"ctime,omitzero"`
+	Mid             *IntegerCondition                  `json:"mid,omitzero"`
+	Mtime           *TimeCondition                     `json:"mtime,omitzero"`
+	OwnerID         *IntegerCondition                  `json:"owner_id,omitzero"`
+	Title           *StringCondition                   `json:"title,omitzero"`
+	Language        *StringCondition                   `json:"language,omitzero"`
+	Position        *IntegerCondition                  `json:"position,omitzero"`
+	EditedAt        *TimeCondition                     `json:"edited_at,omitzero"`
+	Owner           *UserFilterGroup                   `json:"owner,omitzero"`
+	Comments        *DocumentFilterGroupComments       `json:"comments,omitzero"`
+	Members         *DocumentFilterGroupMembers        `json:"members,omitzero"`
+	Versions        *DocumentFilterGroupVersions       `json:"versions,omitzero"`
+	Owner_ID        *IntegerCondition                  `json:"owner.id,omitzero"`
+	Owner_Version   *IntegerCondition                  `json:"owner.version,omitzero"`
+	Owner_Cid       *IntegerCondition                  `json:"owner.cid,omitzero"`
+	Owner_Ctime     *TimeCondition                     `json:"owner.ctime,omitzero"`
+	Owner_Mid       *IntegerCondition                  `json:"owner.mid,omitzero"`
+	Owner_Mtime     *TimeCondition                     `json:"owner.mtime,omitzero"`
+	Owner_Username  *StringCondition                   `json:"owner.username,omitzero"`
+	Owner_Name      *StringCondition                   `json:"owner.name,omitzero"`
+	Owner_Role      *StringCondition                   `json:"owner.role,omitzero"`
+	Owner_Suspended *BooleanCondition                  `json:"owner.suspended,omitzero"`
+	Owner_Projects  *DocumentFilterGroupOwner_Projects `json:"owner.projects,omitzero"`
+	And             []DocumentFilterGroup              `json:"$and,omitzero"`
+	Or              []DocumentFilterGroup              `json:"$or,omitzero"`
+	Not             *DocumentFilterGroup               `json:"$not,omitzero"`
+}
+
+// DocumentFilterGroupComments is a part of what it is named after.
+type DocumentFilterGroupComments struct {
+	Some  *DocumentCommentFilterGroup `json:"$some,omitzero"`
+	Every *DocumentCommentFilterGroup `json:"$every,omitzero"`
+	None  *DocumentCommentFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentFilterGroupMembers is a part of what it is named after.
+type DocumentFilterGroupMembers struct {
+	Some  *DocumentMemberFilterGroup `json:"$some,omitzero"`
+	Every *DocumentMemberFilterGroup `json:"$every,omitzero"`
+	None  *DocumentMemberFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentFilterGroupVersions is a part of what it is named after.
+type DocumentFilterGroupVersions struct {
+	Some  *DocumentVersionFilterGroup `json:"$some,omitzero"`
+	Every *DocumentVersionFilterGroup `json:"$every,omitzero"`
+	None  *DocumentVersionFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentFilterGroupOwner_Projects is a part of what it is named after.
+type DocumentFilterGroupOwner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentFilters: a group holds if all in it does, an array if one of its groups does; null holds for every
+// row. At most 8 levels and 200 conditions.
+type DocumentFilters = []DocumentFilterGroup
+
+// DocumentGroupBy is the schema DocumentGroupBy.
+type DocumentGroupBy = any
+
+// DocumentInclude is the schema DocumentInclude.
+type DocumentInclude struct {
+	Owner    *DocumentIncludeOwner    `json:"owner,omitzero"`
+	Comments *DocumentIncludeComments `json:"comments,omitzero"`
+	Members  *DocumentIncludeMembers  `json:"members,omitzero"`
+	Versions *DocumentIncludeVersions `json:"versions,omitzero"`
+}
+
+// DocumentIncludeOwner is a part of what it is named after.
+type DocumentIncludeOwner struct {
+	Fields  []UserField  `json:"fields,omitzero"`
+	Include *UserInclude `json:"include,omitzero"`
+}
+
+// DocumentIncludeComments is a part of what it is named after.
+type DocumentIncludeComments struct {
+	Fields   []DocumentCommentField   `json:"fields,omitzero"`
+	Include  *DocumentCommentInclude  `json:"include,omitzero"`
+	Filters  DocumentCommentFilters   `json:"filters,omitzero"`
+	OrderBys []DocumentCommentOrderBy `json:"order_bys,omitzero"`
+	Limit    *int64                   `json:"limit,omitzero"`
+}
+
+// DocumentIncludeMembers is a part of what it is named after.
+type DocumentIncludeMembers struct {
+	Fields   []DocumentMemberField   `json:"fields,omitzero"`
+	Include  *DocumentMemberInclude  `json:"include,omitzero"`
+	Filters  DocumentMemberFilters   `json:"filters,omitzero"`
+	OrderBys []DocumentMemberOrderBy `json:"order_bys,omitzero"`
+	Limit    *int64                  `json:"limit,omitzero"`
+}
+
+// DocumentIncludeVersions is a part of what it is named after.
+type DocumentIncludeVersions struct {
+	Fields   []DocumentVersionField   `json:"fields,omitzero"`
+	Include  *DocumentVersionInclude  `json:"include,omitzero"`
+	Filters  DocumentVersionFilters   `json:"filters,omitzero"`
+	OrderBys []DocumentVersionOrderBy `json:"order_bys,omitzero"`
+	Limit    *int64                   `json:"limit,omitzero"`
+}
+
+// DocumentListOptions is the schema DocumentListOptions.
+type DocumentListOptions struct {
+	Limit    rpcclient.Opt[int64]  `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]  `json:"offset,omitzero"`
+	OrderBys []DocumentOrderBy     `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string] `json:"cursor,omitzero"`
+	Fields   []DocumentField       `json:"fields,omitzero"`
+	Include  *DocumentInclude      `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]   `json:"total,omitzero"`
+}
+
+// DocumentMember is the schema DocumentMember.
+type DocumentMember struct {
+	ID uuid.UUID `json:"id"`
+	// 1 at first, and one more with each update.
+	Version int64 `json:"version"`
+	// The user who created it.
+	Cid int64 `json:"cid"`
+	// When it was created.
+	Ctime time.Time `json:"ctime"`
+	// The user who changed it last.
+	Mid int64 `json:"mid"`
+	// When it was changed last.
+	Mtime      time.Time `json:"mtime"`
+	DocumentID uuid.UUID `json:"document_id"`
+	UserID     int64     `json:"user_id"`
+	Role       string    `json:"role"`
+	// There if it was included.
+	Document *Document `json:"document,omitzero"`
+	// There if it was included.
+	User *User `json:"user,omitzero"`
+}
+
+// DocumentMemberAggregates is the schema DocumentMemberAggregates.
+type DocumentMemberAggregates = map[string]any
+
+// DocumentMemberCreate is the schema DocumentMemberCreate.
+type DocumentMemberCreate struct {
+	ID         *uuid.UUID `json:"id,omitzero"`
+	DocumentID uuid.UUID  `json:"document_id"`
+	UserID     int64      `json:"user_id"`
+	Role       string     `json:"role"`
+}
+
+// DocumentMemberField is the schema DocumentMemberField.
+type DocumentMemberField string
+
+// The values of DocumentMemberField.
+const (
+	DocumentMemberFieldID         DocumentMemberField = "id"
+	DocumentMemberFieldVersion    DocumentMemberField = "version"
+	DocumentMemberFieldCid        DocumentMemberField = "cid"
+	DocumentMemberFieldCtime      DocumentMemberField = "ctime"
+	DocumentMemberFieldMid        DocumentMemberField = "mid"
+	DocumentMemberFieldMtime      DocumentMemberField = "mtime"
+	DocumentMemberFieldDocumentID DocumentMemberField = "document_id"
+	DocumentMemberFieldUserID     DocumentMemberField = "user_id"
+	DocumentMemberFieldRole       DocumentMemberField = "role"
+)
+
+// DocumentMemberFilterGroup is the schema DocumentMemberFilterGroup.
+type DocumentMemberFilterGroup struct {
+	ID                       *UUIDCondition                                    `json:"id,omitzero"`
+	Version                  *IntegerCondition                                 `json:"version,omitzero"`
+	Cid                      *IntegerCondition                                 `json:"cid,omitzero"`
+	Ctime                    *TimeCondition                                    `json:"ctime,omitzero"`
+	Mid                      *IntegerCondition                                 `json:"mid,omitzero"`
+	Mtime                    *TimeCondition                                    `json:"mtime,omitzero"`
+	DocumentID               *UUIDCondition                                    `json:"document_id,omitzero"`
+	UserID                   *IntegerCondition                                 `json:"user_id,omitzero"`
+	Role                     *StringCondition                                  `json:"role,omitzero"`
+	Document                 *DocumentFilterGroup                              `json:"document,omitzero"`
+	User                     *UserFilterGroup                                  `json:"user,omitzero"`
+	Document_ID              *UUIDCondition                                    `json:"document.id,omitzero"`
+	Document_Version         *IntegerCondition                                 `json:"document.version,omitzero"`
+	Document_Cid             *IntegerCondition                                 `json:"document.cid,omitzero"`
+	Document_Ctime           *TimeCondition                                    `json:"document.ctime,omitzero"`
+	Document_Mid             *IntegerCondition                                 `json:"document.mid,omitzero"`
+	Document_Mtime           *TimeCondition                                    `json:"document.mtime,omitzero"`
+	Document_OwnerID         *IntegerCondition                                 `json:"document.owner_id,omitzero"`
+	Document_Title           *StringCondition                                  `json:"document.title,omitzero"`
+	Document_Language        *StringCondition                                  `json:"document.language,omitzero"`
+	Document_Position        *IntegerCondition                                 `json:"document.position,omitzero"`
+	Document_EditedAt        *TimeCondition                                    `json:"document.edited_at,omitzero"`
+	Document_Owner           *UserFilterGroup                                  `json:"document.owner,omitzero"`
+	Document_Comments        *DocumentMemberFilterGroupDocument_Comments       `json:"document.comments,omitzero"`
+	Document_Members         *DocumentMemberFilterGroupDocument_Members        `json:"document.members,omitzero"`
+	Document_Versions        *DocumentMemberFilterGroupDocument_Versions       `json:"document.versions,omitzero"`
+	Document_Owner_ID        *IntegerCondition                                 `json:"document.owner.id,omitzero"`
+	Document_Owner_Version   *IntegerCondition                                 `json:"document.owner.version,omitzero"`
+	Document_Owner_Cid       *IntegerCondition                                 `json:"document.owner.cid,omitzero"`
+	Document_Owner_Ctime     *TimeCondition                                    `json:"document.owner.ctime,omitzero"`
+	Document_Owner_Mid       *IntegerCondition                                 `json:"document.owner.mid,omitzero"`
+	Document_Owner_Mtime     *TimeCondition                                    `json:"document.owner.mtime,omitzero"`
+	Document_Owner_Username  *StringCondition                                  `json:"document.owner.username,omitzero"`
+	Document_Owner_Name      *StringCondition                                  `json:"document.owner.name,omitzero"`
+	Document_Owner_Role      *StringCondition                                  `json:"document.owner.role,omitzero"`
+	Document_Owner_Suspended *BooleanCondition                                 `json:"document.owner.suspended,omitzero"`
+	Document_Owner_Projects  *DocumentMemberFilterGroupDocument_Owner_Projects `json:"document.owner.projects,omitzero"`
+	User_ID                  *IntegerCondition                                 `json:"user.id,omitzero"`
+	User_Version             *IntegerCondition                                 `json:"user.version,omitzero"`
+	User_Cid                 *IntegerCondition                                 `json:"user.cid,omitzero"`
+	User_Ctime               *TimeCondition                                    `json:"user.ctime,omitzero"`
+	User_Mid                 *IntegerCondition                                 `json:"user.mid,omitzero"`
+	User_Mtime               *TimeCondition                                    `json:"user.mtime,omitzero"`
+	User_Username            *StringCondition                                  `json:"user.username,omitzero"`
+	User_Name                *StringCondition                                  `json:"user.name,omitzero"`
+	User_Role                *StringCondition                                  `json:"user.role,omitzero"`
+	User_Suspended           *BooleanCondition                                 `json:"user.suspended,omitzero"`
+	User_Projects            *DocumentMemberFilterGroupUser_Projects           `json:"user.projects,omitzero"`
+	And                      []DocumentMemberFilterGroup                       `json:"$and,omitzero"`
+	Or                       []DocumentMemberFilterGroup                       `json:"$or,omitzero"`
+	Not                      *DocumentMemberFilterGroup                        `json:"$not,omitzero"`
+}
+
+// DocumentMemberFilterGroupDocument_Comments is a part of what it is named after.
+type DocumentMemberFilterGroupDocument_Comments struct {
+	Some  *DocumentCommentFilterGroup `json:"$some,omitzero"`
+	Every *DocumentCommentFilterGroup `json:"$every,omitzero"`
+	None  *DocumentCommentFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentMemberFilterGroupDocument_Members is a part of what it is named after.
+type DocumentMemberFilterGroupDocument_Members struct {
+	Some  *DocumentMemberFilterGroup `json:"$some,omitzero"`
+	Every *DocumentMemberFilterGroup `json:"$every,omitzero"`
+	None  *DocumentMemberFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentMemberFilterGroupDocument_Versions is a part of what it is named after.
+type DocumentMemberFilterGroupDocument_Versions struct {
+	Some  *DocumentVersionFilterGroup `json:"$some,omitzero"`
+	Every *DocumentVersionFilterGroup `json:"$every,omitzero"`
+	None  *DocumentVersionFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentMemberFilterGroupDocument_Owner_Projects is a part of what it is named after.
+type DocumentMemberFilterGroupDocument_Owner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentMemberFilterGroupUser_Projects is a part of what it is named after.
+type DocumentMemberFilterGroupUser_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentMemberFilters: a group holds if all in it does, an array if one of its groups does; null holds for
+// every row. At most 8 levels and 200 conditions.
+type DocumentMemberFilters = []DocumentMemberFilterGroup
+
+// DocumentMemberGroupBy is the schema DocumentMemberGroupBy.
+type DocumentMemberGroupBy = any
+
+// DocumentMemberInclude is the schema DocumentMemberInclude.
+type DocumentMemberInclude struct {
+	Document *DocumentMemberIncludeDocument `json:"document,omitzero"`
+	User     *DocumentMemberIncludeUser     `json:"user,omitzero"`
+}
+
+// DocumentMemberIncludeDocument is a part of what it is named after.
+type DocumentMemberIncludeDocument struct {
+	Fields  []DocumentField  `json:"fields,omitzero"`
+	Include *DocumentInclude `json:"include,omitzero"`
+}
+
+// DocumentMemberIncludeUser is a part of what it is named after.
+type DocumentMemberIncludeUser struct {
+	Fields  []UserField  `json:"fields,omitzero"`
+	Include *UserInclude `json:"include,omitzero"`
+}
+
+// DocumentMemberListOptions is the schema DocumentMemberListOptions.
+type DocumentMemberListOptions struct {
+	Limit    rpcclient.Opt[int64]    `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]    `json:"offset,omitzero"`
+	OrderBys []DocumentMemberOrderBy `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string]   `json:"cursor,omitzero"`
+	Fields   []DocumentMemberField   `json:"fields,omitzero"`
+	Include  *DocumentMemberInclude  `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]     `json:"total,omitzero"`
+}
+
+// DocumentMemberOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
+// descending.
+type DocumentMemberOrderBy string
+
+// The values of DocumentMemberOrderBy.
+const (
+	DocumentMemberOrderByID                           DocumentMemberOrderBy = "id"
+	DocumentMemberOrderByIDDesc                       DocumentMemberOrderBy = "!id"
+	DocumentMemberOrderByVersion                      DocumentMemberOrderBy = "version"
+	DocumentMemberOrderByVersionDesc                  DocumentMemberOrderBy = "!version"
+	DocumentMemberOrderByCid                          DocumentMemberOrderBy = "cid"
+	DocumentMemberOrderByCidDesc                      DocumentMemberOrderBy = "!cid"
+	DocumentMemberOrderByCtime                        DocumentMemberOrderBy = "ctime"
+	DocumentMemberOrderByCtimeDesc                    DocumentMemberOrderBy = "!ctime"
+	DocumentMemberOrderByMid                          DocumentMemberOrderBy = "mid"
+	DocumentMemberOrderByMidDesc                      DocumentMemberOrderBy = "!mid"
+	DocumentMemberOrderByMtime                        DocumentMemberOrderBy = "mtime"
+	DocumentMemberOrderByMtimeDesc                    DocumentMemberOrderBy = "!mtime"
+	DocumentMemberOrderByDocumentID                   DocumentMemberOrderBy = "document_id"
+	DocumentMemberOrderByDocumentIDDesc               DocumentMemberOrderBy = "!document_id"
+	DocumentMemberOrderByUserID                       DocumentMemberOrderBy = "user_id"
+	DocumentMemberOrderByUserIDDesc                   DocumentMemberOrderBy = "!user_id"
+	DocumentMemberOrderByRole                         DocumentMemberOrderBy = "role"
+	DocumentMemberOrderByRoleDesc                     DocumentMemberOrderBy = "!role"
+	DocumentMemberOrderByDocument_ID                  DocumentMemberOrderBy = "document.id"
+	DocumentMemberOrderByDocument_IDDesc              DocumentMemberOrderBy = "!document.id"
+	DocumentMemberOrderByDocument_Version             DocumentMemberOrderBy = "document.version"
+	DocumentMemberOrderByDocument_VersionDesc         DocumentMemberOrderBy = "!document.version"
+	DocumentMemberOrderByDocument_Cid                 DocumentMemberOrderBy = "document.cid"
+	DocumentMemberOrderByDocument_CidDesc             DocumentMemberOrderBy = "!document.cid"
+	DocumentMemberOrderByDocument_Ctime               DocumentMemberOrderBy = "document.ctime"
+	DocumentMemberOrderByDocument_CtimeDesc           DocumentMemberOrderBy = "!document.ctime"
+	DocumentMemberOrderByDocument_Mid                 DocumentMemberOrderBy = "document.mid"
+	DocumentMemberOrderByDocument_MidDesc             DocumentMemberOrderBy = "!document.mid"
+	DocumentMemberOrderByDocument_Mtime               DocumentMemberOrderBy = "document.mtime"
+	DocumentMemberOrderByDocument_MtimeDesc           DocumentMemberOrderBy = "!document.mtime"
+	DocumentMemberOrderByDocument_OwnerID             DocumentMemberOrderBy = "document.owner_id"
+	DocumentMemberOrderByDocument_OwnerIDDesc         DocumentMemberOrderBy = "!document.owner_id"
+	DocumentMemberOrderByDocument_Title               DocumentMemberOrderBy = "document.title"
+	DocumentMemberOrderByDocument_TitleDesc           DocumentMemberOrderBy = "!document.title"
+	DocumentMemberOrderByDocument_Language            DocumentMemberOrderBy = "document.language"
+	DocumentMemberOrderByDocument_LanguageDesc        DocumentMemberOrderBy = "!document.language"
+	DocumentMemberOrderByDocument_Position            DocumentMemberOrderBy = "document.position"
+	DocumentMemberOrderByDocument_PositionDesc        DocumentMemberOrderBy = "!document.position"
+	DocumentMemberOrderByDocument_EditedAt            DocumentMemberOrderBy = "document.edited_at"
+	DocumentMemberOrderByDocument_EditedAtDesc        DocumentMemberOrderBy = "!document.edited_at"
+	DocumentMemberOrderByDocument_Owner_ID            DocumentMemberOrderBy = "document.owner.id"
+	DocumentMemberOrderByDocument_Owner_IDDesc        DocumentMemberOrderBy = "!document.owner.id"
+	DocumentMemberOrderByDocument_Owner_Version       DocumentMemberOrderBy = "document.owner.version"
+	DocumentMemberOrderByDocument_Owner_VersionDesc   DocumentMemberOrderBy = "!document.owner.version"
+	DocumentMemberOrderByDocument_Owner_Cid           DocumentMemberOrderBy = "document.owner.cid"
+	DocumentMemberOrderByDocument_Owner_CidDesc       DocumentMemberOrderBy = "!document.owner.cid"
+	DocumentMemberOrderByDocument_Owner_Ctime         DocumentMemberOrderBy = "document.owner.ctime"
+	DocumentMemberOrderByDocument_Owner_CtimeDesc     DocumentMemberOrderBy = "!document.owner.ctime"
+	DocumentMemberOrderByDocument_Owner_Mid           DocumentMemberOrderBy = "document.owner.mid"
+	DocumentMemberOrderByDocument_Owner_MidDesc       DocumentMemberOrderBy = "!document.owner.mid"
+	DocumentMemberOrderByDocument_Owner_Mtime         DocumentMemberOrderBy = "document.owner.mtime"
+	DocumentMemberOrderByDocument_Owner_MtimeDesc     DocumentMemberOrderBy = "!document.owner.mtime"
+	DocumentMemberOrderByDocument_Owner_Username      DocumentMemberOrderBy = "document.owner.username"
+	DocumentMemberOrderByDocument_Owner_UsernameDesc  DocumentMemberOrderBy = "!document.owner.username"
+	DocumentMemberOrderByDocument_Owner_Name          DocumentMemberOrderBy = "document.owner.name"
+	DocumentMemberOrderByDocument_Owner_NameDesc      DocumentMemberOrderBy = "!document.owner.name"
+	DocumentMemberOrderByDocument_Owner_Role          DocumentMemberOrderBy = "document.owner.role"
+	DocumentMemberOrderByDocument_Owner_RoleDesc      DocumentMemberOrderBy = "!document.owner.role"
+	DocumentMemberOrderByDocument_Owner_Suspended     DocumentMemberOrderBy = "document.owner.suspended"
+	DocumentMemberOrderByDocument_Owner_SuspendedDesc DocumentMemberOrderBy = "!document.owner.suspended"
+	DocumentMemberOrderByUser_ID                      DocumentMemberOrderBy = "user.id"
+	DocumentMemberOrderByUser_IDDesc                  DocumentMemberOrderBy = "!user.id"
+	DocumentMemberOrderByUser_Version                 DocumentMemberOrderBy = "user.version"
+	DocumentMemberOrderByUser_VersionDesc             DocumentMemberOrderBy = "!user.version"
+	DocumentMemberOrderByUser_Cid                     DocumentMemberOrderBy = "user.cid"
+	DocumentMemberOrderByUser_CidDesc                 DocumentMemberOrderBy = "!user.cid"
+	DocumentMemberOrderByUser_Ctime                   DocumentMemberOrderBy = "user.ctime"
+	DocumentMemberOrderByUser_CtimeDesc               DocumentMemberOrderBy = "!user.ctime"
+	DocumentMemberOrderByUser_Mid                     DocumentMemberOrderBy = "user.mid"
+	DocumentMemberOrderByUser_MidDesc                 DocumentMemberOrderBy = "!user.mid"
+	DocumentMemberOrderByUser_Mtime                   DocumentMemberOrderBy = "user.mtime"
+	DocumentMemberOrderByUser_MtimeDesc               DocumentMemberOrderBy = "!user.mtime"
+	DocumentMemberOrderByUser_Username                DocumentMemberOrderBy = "user.username"
+	DocumentMemberOrderByUser_UsernameDesc            DocumentMemberOrderBy = "!user.username"
+	DocumentMemberOrderByUser_Name                    DocumentMemberOrderBy = "user.name"
+	DocumentMemberOrderByUser_NameDesc                DocumentMemberOrderBy = "!user.name"
+	DocumentMemberOrderByUser_Role                    DocumentMemberOrderBy = "user.role"
+	DocumentMemberOrderByUser_RoleDesc                DocumentMemberOrderBy = "!user.role"
+	DocumentMemberOrderByUser_Suspended               DocumentMemberOrderBy = "user.suspended"
+	DocumentMemberOrderByUser_SuspendedDesc           DocumentMemberOrderBy = "!user.suspended"
+)
+
+// DocumentMemberUpdate is the schema DocumentMemberUpdate.
+type DocumentMemberUpdate struct {
+	Role *string `json:"role,omitzero"`
+}
+
+// DocumentOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
+// descending.
+type DocumentOrderBy string
+
+// The values of DocumentOrderBy.
+const (
+	DocumentOrderByID                  DocumentOrderBy = "id"
+	DocumentOrderByIDDesc              DocumentOrderBy = "!id"
+	DocumentOrderByVersion             DocumentOrderBy = "version"
+	DocumentOrderByVersionDesc         DocumentOrderBy = "!version"
+	DocumentOrderByCid                 DocumentOrderBy = "cid"
+	DocumentOrderByCidDesc             DocumentOrderBy = "!cid"
+	DocumentOrderByCtime               DocumentOrderBy = "ctime"
+	DocumentOrderByCtimeDesc           DocumentOrderBy = "!ctime"
+	DocumentOrderByMid                 DocumentOrderBy = "mid"
+	DocumentOrderByMidDesc             DocumentOrderBy = "!mid"
+	DocumentOrderByMtime               DocumentOrderBy = "mtime"
+	DocumentOrderByMtimeDesc           DocumentOrderBy = "!mtime"
+	DocumentOrderByOwnerID             DocumentOrderBy = "owner_id"
+	DocumentOrderByOwnerIDDesc         DocumentOrderBy = "!owner_id"
+	DocumentOrderByTitle               DocumentOrderBy = "title"
+	DocumentOrderByTitleDesc           DocumentOrderBy = "!title"
+	DocumentOrderByLanguage            DocumentOrderBy = "language"
+	DocumentOrderByLanguageDesc        DocumentOrderBy = "!language"
+	DocumentOrderByPosition            DocumentOrderBy = "position"
+	DocumentOrderByPositionDesc        DocumentOrderBy = "!position"
+	DocumentOrderByEditedAt            DocumentOrderBy = "edited_at"
+	DocumentOrderByEditedAtDesc        DocumentOrderBy = "!edited_at"
+	DocumentOrderByOwner_ID            DocumentOrderBy = "owner.id"
+	DocumentOrderByOwner_IDDesc        DocumentOrderBy = "!owner.id"
+	DocumentOrderByOwner_Version       DocumentOrderBy = "owner.version"
+	DocumentOrderByOwner_VersionDesc   DocumentOrderBy = "!owner.version"
+	DocumentOrderByOwner_Cid           DocumentOrderBy = "owner.cid"
+	DocumentOrderByOwner_CidDesc       DocumentOrderBy = "!owner.cid"
+	DocumentOrderByOwner_Ctime         DocumentOrderBy = "owner.ctime"
+	DocumentOrderByOwner_CtimeDesc     DocumentOrderBy = "!owner.ctime"
+	DocumentOrderByOwner_Mid           DocumentOrderBy = "owner.mid"
+	DocumentOrderByOwner_MidDesc       DocumentOrderBy = "!owner.mid"
+	DocumentOrderByOwner_Mtime         DocumentOrderBy = "owner.mtime"
+	DocumentOrderByOwner_MtimeDesc     DocumentOrderBy = "!owner.mtime"
+	DocumentOrderByOwner_Username      DocumentOrderBy = "owner.username"
+	DocumentOrderByOwner_UsernameDesc  DocumentOrderBy = "!owner.username"
+	DocumentOrderByOwner_Name          DocumentOrderBy = "owner.name"
+	DocumentOrderByOwner_NameDesc      DocumentOrderBy = "!owner.name"
+	DocumentOrderByOwner_Role          DocumentOrderBy = "owner.role"
+	DocumentOrderByOwner_RoleDesc      DocumentOrderBy = "!owner.role"
+	DocumentOrderByOwner_Suspended     DocumentOrderBy = "owner.suspended"
+	DocumentOrderByOwner_SuspendedDesc DocumentOrderBy = "!owner.suspended"
+)
+
+// DocumentUpdate is the schema DocumentUpdate.
+type DocumentUpdate struct {
+	Title    *string               `json:"title,omitzero"`
+	Language rpcclient.Opt[string] `json:"language,omitzero"`
+}
+
+// DocumentVersion is the schema DocumentVersion.
+type DocumentVersion struct {
+	ID uuid.UUID `json:"id"`
+	// 1 at first, and one more with each update.
+	Version int64 `json:"version"`
+	// The user who created it.
+	Cid int64 `json:"cid"`
+	// When it was created.
+	Ctime time.Time `json:"ctime"`
+	// The user who changed it last.
+	Mid int64 `json:"mid"`
+	// When it was changed last.
+	Mtime      time.Time `json:"mtime"`
+	DocumentID uuid.UUID `json:"document_id"`
+	Name       string    `json:"name"`
+	Position   int64     `json:"position"`
+	// There if it was included.
+	Document *Document `json:"document,omitzero"`
+}
+
+// DocumentVersionAggregates is the schema DocumentVersionAggregates.
+type DocumentVersionAggregates = map[string]any
+
+// DocumentVersionCreate is the schema DocumentVersionCreate.
+type DocumentVersionCreate struct {
+	ID         *uuid.UUID `json:"id,omitzero"`
+	DocumentID uuid.UUID  `json:"document_id"`
+	Name       string     `json:"name"`
+	Position   *int64     `json:"position,omitzero"`
+}
+
+// DocumentVersionField is the schema DocumentVersionField.
+type DocumentVersionField string
+
+// The values of DocumentVersionField.
+const (
+	DocumentVersionFieldID         DocumentVersionField = "id"
+	DocumentVersionFieldVersion    DocumentVersionField = "version"
+	DocumentVersionFieldCid        DocumentVersionField = "cid"
+	DocumentVersionFieldCtime      DocumentVersionField = "ctime"
+	DocumentVersionFieldMid        DocumentVersionField = "mid"
+	DocumentVersionFieldMtime      DocumentVersionField = "mtime"
+	DocumentVersionFieldDocumentID DocumentVersionField = "document_id"
+	DocumentVersionFieldName       DocumentVersionField = "name"
+	DocumentVersionFieldPosition   DocumentVersionField = "position"
+)
+
+// DocumentVersionFilterGroup is the schema DocumentVersionFilterGroup.
+type DocumentVersionFilterGroup struct {
+	ID                       *UUIDCondition                                     `json:"id,omitzero"`
+	Version                  *IntegerCondition                                  `json:"version,omitzero"`
+	Cid                      *IntegerCondition                                  `json:"cid,omitzero"`
+	Ctime                    *TimeCondition                                     `json:"ctime,omitzero"`
+	Mid                      *IntegerCondition                                  `json:"mid,omitzero"`
+	Mtime                    *TimeCondition                                     `json:"mtime,omitzero"`
+	DocumentID               *UUIDCondition                                     `json:"document_id,omitzero"`
+	Name                     *StringCondition                                   `json:"name,omitzero"`
+	Position                 *IntegerCondition                                  `json:"position,omitzero"`
+	Document                 *DocumentFilterGroup                               `json:"document,omitzero"`
+	Document_ID              *UUIDCondition                                     `json:"document.id,omitzero"`
+	Document_Version         *IntegerCondition                                  `json:"document.version,omitzero"`
+	Document_Cid             *IntegerCondition                                  `json:"document.cid,omitzero"`
+	Document_Ctime           *TimeCondition                                     `json:"document.ctime,omitzero"`
+	Document_Mid             *IntegerCondition                                  `json:"document.mid,omitzero"`
+	Document_Mtime           *TimeCondition                                     `json:"document.mtime,omitzero"`
+	Document_OwnerID         *IntegerCondition                                  `json:"document.owner_id,omitzero"`
+	Document_Title           *StringCondition                                   `json:"document.title,omitzero"`
+	Document_Language        *StringCondition                                   `json:"document.language,omitzero"`
+	Document_Position        *IntegerCondition                                  `json:"document.position,omitzero"`
+	Document_EditedAt        *TimeCondition                                     `json:"document.edited_at,omitzero"`
+	Document_Owner           *UserFilterGroup                                   `json:"document.owner,omitzero"`
+	Document_Comments        *DocumentVersionFilterGroupDocument_Comments       `json:"document.comments,omitzero"`
+	Document_Members         *DocumentVersionFilterGroupDocument_Members        `json:"document.members,omitzero"`
+	Document_Versions        *DocumentVersionFilterGroupDocument_Versions       `json:"document.versions,omitzero"`
+	Document_Owner_ID        *IntegerCondition                                  `json:"document.owner.id,omitzero"`
+	Document_Owner_Version   *IntegerCondition                                  `json:"document.owner.version,omitzero"`
+	Document_Owner_Cid       *IntegerCondition                                  `json:"document.owner.cid,omitzero"`
+	Document_Owner_Ctime     *TimeCondition                                     `json:"document.owner.ctime,omitzero"`
+	Document_Owner_Mid       *IntegerCondition                                  `json:"document.owner.mid,omitzero"`
+	Document_Owner_Mtime     *TimeCondition                                     `json:"document.owner.mtime,omitzero"`
+	Document_Owner_Username  *StringCondition                                   `json:"document.owner.username,omitzero"`
+	Document_Owner_Name      *StringCondition                                   `json:"document.owner.name,omitzero"`
+	Document_Owner_Role      *StringCondition                                   `json:"document.owner.role,omitzero"`
+	Document_Owner_Suspended *BooleanCondition                                  `json:"document.owner.suspended,omitzero"`
+	Document_Owner_Projects  *DocumentVersionFilterGroupDocument_Owner_Projects `json:"document.owner.projects,omitzero"`
+	And                      []DocumentVersionFilterGroup                       `json:"$and,omitzero"`
+	Or                       []DocumentVersionFilterGroup                       `json:"$or,omitzero"`
+	Not                      *DocumentVersionFilterGroup                        `json:"$not,omitzero"`
+}
+
+// DocumentVersionFilterGroupDocument_Comments is a part of what it is named after.
+type DocumentVersionFilterGroupDocument_Comments struct {
+	Some  *DocumentCommentFilterGroup `json:"$some,omitzero"`
+	Every *DocumentCommentFilterGroup `json:"$every,omitzero"`
+	None  *DocumentCommentFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentVersionFilterGroupDocument_Members is a part of what it is named after.
+type DocumentVersionFilterGroupDocument_Members struct {
+	Some  *DocumentMemberFilterGroup `json:"$some,omitzero"`
+	Every *DocumentMemberFilterGroup `json:"$every,omitzero"`
+	None  *DocumentMemberFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentVersionFilterGroupDocument_Versions is a part of what it is named after.
+type DocumentVersionFilterGroupDocument_Versions struct {
+	Some  *DocumentVersionFilterGroup `json:"$some,omitzero"`
+	Every *DocumentVersionFilterGroup `json:"$every,omitzero"`
+	None  *DocumentVersionFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentVersionFilterGroupDocument_Owner_Projects is a part of what it is named after.
+type DocumentVersionFilterGroupDocument_Owner_Projects struct {
+	Some  *ProjectFilterGroup `json:"$some,omitzero"`
+	Every *ProjectFilterGroup `json:"$every,omitzero"`
+	None  *ProjectFilterGroup `json:"$none,omitzero"`
+}
+
+// DocumentVersionFilters: a group holds if all in it does, an array if one of its groups does; null holds for
+// every row. At most 8 levels and 200 conditions.
+type DocumentVersionFilters = []DocumentVersionFilterGroup
+
+// DocumentVersionGroupBy is the schema DocumentVersionGroupBy.
+type DocumentVersionGroupBy = any
+
+// DocumentVersionInclude is the schema DocumentVersionInclude.
+type DocumentVersionInclude struct {
+	Document *DocumentVersionIncludeDocument `json:"document,omitzero"`
+}
+
+// DocumentVersionIncludeDocument is a part of what it is named after.
+type DocumentVersionIncludeDocument struct {
+	Fields  []DocumentField  `json:"fields,omitzero"`
+	Include *DocumentInclude `json:"include,omitzero"`
+}
+
+// DocumentVersionListOptions is the schema DocumentVersionListOptions.
+type DocumentVersionListOptions struct {
+	Limit    rpcclient.Opt[int64]     `json:"limit,omitzero"`
+	Offset   rpcclient.Opt[int64]     `json:"offset,omitzero"`
+	OrderBys []DocumentVersionOrderBy `json:"order_bys,omitzero"`
+	Cursor   rpcclient.Opt[string]    `json:"cursor,omitzero"`
+	Fields   []DocumentVersionField   `json:"fields,omitzero"`
+	Include  *DocumentVersionInclude  `json:"include,omitzero"`
+	Total    rpcclient.Opt[bool]      `json:"total,omitzero"`
+}
+
+// DocumentVersionOrderBy: a field to sort by, descending with ! before it. NULLs come last ascending, and first
+// descending.
+type DocumentVersionOrderBy string
+
+// The values of DocumentVersionOrderBy.
+const (
+	DocumentVersionOrderByID                           DocumentVersionOrderBy = "id"
+	DocumentVersionOrderByIDDesc                       DocumentVersionOrderBy = "!id"
+	DocumentVersionOrderByVersion                      DocumentVersionOrderBy = "version"
+	DocumentVersionOrderByVersionDesc                  DocumentVersionOrderBy = "!version"
+	DocumentVersionOrderByCid                          DocumentVersionOrderBy = "cid"
+	DocumentVersionOrderByCidDesc                      DocumentVersionOrderBy = "!cid"
+	DocumentVersionOrderByCtime                        DocumentVersionOrderBy = "ctime"
+	DocumentVersionOrderByCtimeDesc                    DocumentVersionOrderBy = "!ctime"
+	DocumentVersionOrderByMid                          DocumentVersionOrderBy = "mid"
+	DocumentVersionOrderByMidDesc                      DocumentVersionOrderBy = "!mid"
+	DocumentVersionOrderByMtime                        DocumentVersionOrderBy = "mtime"
+	DocumentVersionOrderByMtimeDesc                    DocumentVersionOrderBy = "!mtime"
+	DocumentVersionOrderByDocumentID                   DocumentVersionOrderBy = "document_id"
+	DocumentVersionOrderByDocumentIDDesc               DocumentVersionOrderBy = "!document_id"
+	DocumentVersionOrderByName                         DocumentVersionOrderBy = "name"
+	DocumentVersionOrderByNameDesc                     DocumentVersionOrderBy = "!name"
+	DocumentVersionOrderByPosition                     DocumentVersionOrderBy = "position"
+	DocumentVersionOrderByPositionDesc                 DocumentVersionOrderBy = "!position"
+	DocumentVersionOrderByDocument_ID                  DocumentVersionOrderBy = "document.id"
+	DocumentVersionOrderByDocument_IDDesc              DocumentVersionOrderBy = "!document.id"
+	DocumentVersionOrderByDocument_Version             DocumentVersionOrderBy = "document.version"
+	DocumentVersionOrderByDocument_VersionDesc         DocumentVersionOrderBy = "!document.version"
+	DocumentVersionOrderByDocument_Cid                 DocumentVersionOrderBy = "document.cid"
+	DocumentVersionOrderByDocument_CidDesc             DocumentVersionOrderBy = "!document.cid"
+	DocumentVersionOrderByDocument_Ctime               DocumentVersionOrderBy = "document.ctime"
+	DocumentVersionOrderByDocument_CtimeDesc           DocumentVersionOrderBy = "!document.ctime"
+	DocumentVersionOrderByDocument_Mid                 DocumentVersionOrderBy = "document.mid"
+	DocumentVersionOrderByDocument_MidDesc             DocumentVersionOrderBy = "!document.mid"
+	DocumentVersionOrderByDocument_Mtime               DocumentVersionOrderBy = "document.mtime"
+	DocumentVersionOrderByDocument_MtimeDesc           DocumentVersionOrderBy = "!document.mtime"
+	DocumentVersionOrderByDocument_OwnerID             DocumentVersionOrderBy = "document.owner_id"
+	DocumentVersionOrderByDocument_OwnerIDDesc         DocumentVersionOrderBy = "!document.owner_id"
+	DocumentVersionOrderByDocument_Title               DocumentVersionOrderBy = "document.title"
+	DocumentVersionOrderByDocument_TitleDesc           DocumentVersionOrderBy = "!document.title"
+	DocumentVersionOrderByDocument_Language            DocumentVersionOrderBy = "document.language"
+	DocumentVersionOrderByDocument_LanguageDesc        DocumentVersionOrderBy = "!document.language"
+	DocumentVersionOrderByDocument_Position            DocumentVersionOrderBy = "document.position"
+	DocumentVersionOrderByDocument_PositionDesc        DocumentVersionOrderBy = "!document.position"
+	DocumentVersionOrderByDocument_EditedAt            DocumentVersionOrderBy = "document.edited_at"
+	DocumentVersionOrderByDocument_EditedAtDesc        DocumentVersionOrderBy = "!document.edited_at"
+	DocumentVersionOrderByDocument_Owner_ID            DocumentVersionOrderBy = "document.owner.id"
+	DocumentVersionOrderByDocument_Owner_IDDesc        DocumentVersionOrderBy = "!document.owner.id"
+	DocumentVersionOrderByDocument_Owner_Version       DocumentVersionOrderBy = "document.owner.version"
+	DocumentVersionOrderByDocument_Owner_VersionDesc   DocumentVersionOrderBy = "!document.owner.version"
+	DocumentVersionOrderByDocument_Owner_Cid           DocumentVersionOrderBy = "document.owner.cid"
+	DocumentVersionOrderByDocument_Owner_CidDesc       DocumentVersionOrderBy = "!document.owner.cid"
+	DocumentVersionOrderByDocument_Owner_Ctime         DocumentVersionOrderBy = "document.owner.ctime"
+	DocumentVersionOrderByDocument_Owner_CtimeDesc     DocumentVersionOrderBy = "!document.owner.ctime"
+	DocumentVersionOrderByDocument_Owner_Mid           DocumentVersionOrderBy = "document.owner.mid"
+	DocumentVersionOrderByDocument_Owner_MidDesc       DocumentVersionOrderBy = "!document.owner.mid"
+	DocumentVersionOrderByDocument_Owner_Mtime         DocumentVersionOrderBy = "document.owner.mtime"
+	DocumentVersionOrderByDocument_Owner_MtimeDesc     DocumentVersionOrderBy = "!document.owner.mtime"
+	DocumentVersionOrderByDocument_Owner_Username      DocumentVersionOrderBy = "document.owner.username"
+	DocumentVersionOrderByDocument_Owner_UsernameDesc  DocumentVersionOrderBy = "!document.owner.username"
+	DocumentVersionOrderByDocument_Owner_Name          DocumentVersionOrderBy = "document.owner.name"
+	DocumentVersionOrderByDocument_Owner_NameDesc      DocumentVersionOrderBy = "!document.owner.name"
+	DocumentVersionOrderByDocument_Owner_Role          DocumentVersionOrderBy = "document.owner.role"
+	DocumentVersionOrderByDocument_Owner_RoleDesc      DocumentVersionOrderBy = "!document.owner.role"
+	DocumentVersionOrderByDocument_Owner_Suspended     DocumentVersionOrderBy = "document.owner.suspended"
+	DocumentVersionOrderByDocument_Owner_SuspendedDesc DocumentVersionOrderBy = "!document.owner.suspended"
+)
+
+// DocumentVersionUpdate is the schema DocumentVersionUpdate.
+type DocumentVersionUpdate struct {
+	Name *string `json:"name,omitzero"`
 }
 
 // Entry is the schema Entry.

@@ -44,6 +44,90 @@ export interface Methods {
     result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
   };
   /**
+   * Count, add up and compare document comments, by groups. A member of the data has the names of
+   * `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a
+   * number or null, the least and the most are values of the field or null. `more` tells whether there
+   * are more groups than the limit.
+   */
+  aggregate_document_comments: {
+    params: {
+      filters?: DocumentCommentFilters;
+      group_by?: DocumentCommentGroupBy[] | null;
+      aggregates: DocumentCommentAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
+   * Count, add up and compare document members, by groups. A member of the data has the names of
+   * `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a
+   * number or null, the least and the most are values of the field or null. `more` tells whether there
+   * are more groups than the limit.
+   */
+  aggregate_document_members: {
+    params: {
+      filters?: DocumentMemberFilters;
+      group_by?: DocumentMemberGroupBy[] | null;
+      aggregates: DocumentMemberAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
+   * Count, add up and compare document versions, by groups. A member of the data has the names of
+   * `group_by` and the aliases of `aggregates`: a count is an integer, a sum a number, an average a
+   * number or null, the least and the most are values of the field or null. `more` tells whether there
+   * are more groups than the limit.
+   */
+  aggregate_document_versions: {
+    params: {
+      filters?: DocumentVersionFilters;
+      group_by?: DocumentVersionGroupBy[] | null;
+      aggregates: DocumentVersionAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
+   * Count, add up and compare documents, by groups. A member of the data has the names of `group_by` and
+   * the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the
+   * least and the most are values of the field or null. `more` tells whether there are more groups than
+   * the limit.
+   */
+  aggregate_documents: {
+    params: {
+      filters?: DocumentFilters;
+      group_by?: DocumentGroupBy[] | null;
+      aggregates: DocumentAggregates;
+      /**
+       * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+       * most 8 levels and 200 conditions.
+       */
+      having?: HavingGroup | HavingGroup[] | null;
+      order_bys?: string | string[] | null;
+      limit?: number | null;
+    };
+    result: { data: { [name: string]: string | number | boolean | null }[]; more: boolean };
+  };
+  /**
    * Count, add up and compare projects, by groups. A member of the data has the names of `group_by` and
    * the aliases of `aggregates`: a count is an integer, a sum a number, an average a number or null, the
    * least and the most are values of the field or null. `more` tells whether there are more groups than
@@ -195,6 +279,26 @@ export interface Methods {
     params: { filters?: ChangeFilters };
     result: { data: { count: number } };
   };
+  /** Count the document comments that the filters choose */
+  count_document_comments: {
+    params: { filters?: DocumentCommentFilters };
+    result: { data: { count: number } };
+  };
+  /** Count the document members that the filters choose */
+  count_document_members: {
+    params: { filters?: DocumentMemberFilters };
+    result: { data: { count: number } };
+  };
+  /** Count the document versions that the filters choose */
+  count_document_versions: {
+    params: { filters?: DocumentVersionFilters };
+    result: { data: { count: number } };
+  };
+  /** Count the documents that the filters choose */
+  count_documents: {
+    params: { filters?: DocumentFilters };
+    result: { data: { count: number } };
+  };
   /** Count the projects that the filters choose */
   count_projects: {
     params: { filters?: ProjectFilters };
@@ -261,6 +365,92 @@ export interface Methods {
       };
       position: number | null;
     };
+  };
+  /** Create a document. Its owner becomes its first member, as an editor. */
+  create_document: {
+    params: {
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+      data: DocumentCreate;
+      /** What it begins with. */
+      text?: string | null;
+    };
+    result: { data: Document; position: number | null };
+  };
+  /** Create a document comment */
+  create_document_comment: {
+    params: {
+      data: DocumentCommentCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentComment; position: number | null };
+  };
+  /** Create document comments. At most 1,000 of them, all or nothing. */
+  create_document_comments: {
+    params: {
+      data: DocumentCommentCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentComment[]; position: number | null };
+  };
+  /** Create a document member */
+  create_document_member: {
+    params: {
+      data: DocumentMemberCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentMember; position: number | null };
+  };
+  /** Create document members. At most 1,000 of them, all or nothing. */
+  create_document_members: {
+    params: {
+      data: DocumentMemberCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentMember[]; position: number | null };
+  };
+  /** Create a document version */
+  create_document_version: {
+    params: {
+      data: DocumentVersionCreate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentVersion; position: number | null };
+  };
+  /** Create document versions. At most 1,000 of them, all or nothing. */
+  create_document_versions: {
+    params: {
+      data: DocumentVersionCreate[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentVersion[]; position: number | null };
   };
   /** Create a project */
   create_project: {
@@ -386,6 +576,118 @@ export interface Methods {
       mutation_id?: string | null;
     };
     result: { data: ApiKey; position: number | null };
+  };
+  /**
+   * Delete a document with its text, its members, comments and versions. Its owner may. The answer has
+   * it as it was. A `version` is as in update_document.
+   */
+  delete_document: {
+    params: {
+      id: string;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: Document; position: number | null };
+  };
+  /**
+   * Delete the document comment with an id. The answer has it as it was. A `version` is as in
+   * update_document_comment.
+   */
+  delete_document_comment: {
+    params: {
+      id: string;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentComment; position: number | null };
+  };
+  /**
+   * Delete document comments. Those with the ids, or those that the filters choose: one of the two is
+   * given. At most 1,000 of them, all or nothing. The answer has them as they were.
+   */
+  delete_document_comments: {
+    params: {
+      ids?: string[] | null;
+      filters?: DocumentCommentFilterGroup | DocumentCommentFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentComment[]; position: number | null };
+  };
+  /**
+   * Delete the document member with an id. The answer has it as it was. A `version` is as in
+   * update_document_member.
+   */
+  delete_document_member: {
+    params: {
+      id: string;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentMember; position: number | null };
+  };
+  /**
+   * Delete document members. Those with the ids, or those that the filters choose: one of the two is
+   * given. At most 1,000 of them, all or nothing. The answer has them as they were.
+   */
+  delete_document_members: {
+    params: {
+      ids?: string[] | null;
+      filters?: DocumentMemberFilterGroup | DocumentMemberFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentMember[]; position: number | null };
+  };
+  /**
+   * Delete the document version with an id. The answer has it as it was. A `version` is as in
+   * update_document_version.
+   */
+  delete_document_version: {
+    params: {
+      id: string;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentVersion; position: number | null };
+  };
+  /**
+   * Delete document versions. Those with the ids, or those that the filters choose: one of the two is
+   * given. At most 1,000 of them, all or nothing. The answer has them as they were.
+   */
+  delete_document_versions: {
+    params: {
+      ids?: string[] | null;
+      filters?: DocumentVersionFilterGroup | DocumentVersionFilterGroup[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentVersion[]; position: number | null };
   };
   /** Delete the project with an id. The answer has it as it was. A `version` is as in update_project. */
   delete_project: {
@@ -530,6 +832,108 @@ export interface Methods {
     };
     result: { data: VaultMember[]; position: number | null };
   };
+  /**
+   * Edit a document's text. For callers who have no replica. `at` is a place in the text as it was at
+   * `position`, or as it is now: what others have done since then stays. Editors may. Unlike
+   * push_document_operations it is not idempotent: if the outcome is not known, look at the text. It
+   * cannot be a part of an atomic batch.
+   */
+  edit_document: {
+    params: {
+      id: string;
+      /**
+       * 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
+       * the tenant's log.
+       */
+      position?: number | null;
+      edits: {
+        /** Where, in code points of the text before any of the edits. */
+        at: number;
+        /** How many code points behind it to delete. */
+        delete?: number | null;
+        /** What to insert there. */
+        insert?: string | null;
+      }[];
+    };
+    result: { data: { position: number } };
+  };
+  /**
+   * Get a document's operations as notifications. On a WebSocket only, at `GET /api/rpc`; a connection
+   * can follow 100 documents. After the answer, all operations after `since` come in notifications of
+   * the method `document_operations` (`document_id`, `prev`, `position`, `operations`), each from
+   * `prev`, where the one before ended, to `position`; and what others show, of `document_presence`
+   * (`document_id`, `site`, `user_id`, `presence`). `document_closed` (`document_id`, `reason`) is the
+   * end: `resync`, if the connection was too slow (go on from the last position), `forbidden`, `deleted`
+   * or `failed`.
+   */
+  follow_document: {
+    params: {
+      id: string;
+      /**
+       * A position. 1 for the document's first operation, and one more with each; 0 for none. It is not a
+       * position of the tenant's log.
+       */
+      since: number;
+    };
+    result: { data: { position: number } };
+  };
+  /**
+   * Create a document with the text of another. As that is now, as it was at a `position`, or in a
+   * version. Neither its members nor its history come with it. Whoever reads a document may fork it.
+   */
+  fork_document: {
+    params: {
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+      id: string;
+      /**
+       * 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
+       * the tenant's log.
+       */
+      position?: number | null;
+      /** The position of a version of the document. */
+      version_id?: string | null;
+      data: DocumentCreate;
+    };
+    result: { data: Document; position: number | null };
+  };
+  /** Get the document with an id */
+  get_document: {
+    params: { id: string; fields?: DocumentField[] | null; include?: DocumentInclude | null };
+    result: { data: Document };
+  };
+  /** Get the document comment with an id */
+  get_document_comment: {
+    params: { id: string; fields?: DocumentCommentField[] | null; include?: DocumentCommentInclude | null };
+    result: { data: DocumentComment };
+  };
+  /** Get the document member with an id */
+  get_document_member: {
+    params: { id: string; fields?: DocumentMemberField[] | null; include?: DocumentMemberInclude | null };
+    result: { data: DocumentMember };
+  };
+  /** Get a document's text. As it is now, as it was at a `position`, or as it is in a version. */
+  get_document_text: {
+    params: {
+      id: string;
+      /**
+       * 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
+       * the tenant's log.
+       */
+      position?: number | null;
+      /** The position of a version of the document. */
+      version_id?: string | null;
+    };
+    result: { data: { text: string; position: number } };
+  };
+  /** Get the document version with an id */
+  get_document_version: {
+    params: { id: string; fields?: DocumentVersionField[] | null; include?: DocumentVersionInclude | null };
+    result: { data: DocumentVersion };
+  };
   /** Get the project with an id */
   get_project: {
     params: { id: number; fields?: ProjectField[] | null; include?: ProjectInclude | null };
@@ -577,6 +981,42 @@ export interface Methods {
   list_changes: {
     params: { filters?: ChangeFilters; list_options?: ChangeListOptions | null };
     result: { data: Change[]; next_cursor: string | null; total?: number };
+  };
+  /**
+   * List document comments. Those that the filters choose, in the order asked for; the id is always the
+   * last key, so the order is total. `next_cursor` leads to the page after this one and is null when
+   * there is none; `total` is there if it was asked for.
+   */
+  list_document_comments: {
+    params: { filters?: DocumentCommentFilters; list_options?: DocumentCommentListOptions | null };
+    result: { data: DocumentComment[]; next_cursor: string | null; total?: number };
+  };
+  /**
+   * List document members. Those that the filters choose, in the order asked for; the id is always the
+   * last key, so the order is total. `next_cursor` leads to the page after this one and is null when
+   * there is none; `total` is there if it was asked for.
+   */
+  list_document_members: {
+    params: { filters?: DocumentMemberFilters; list_options?: DocumentMemberListOptions | null };
+    result: { data: DocumentMember[]; next_cursor: string | null; total?: number };
+  };
+  /**
+   * List document versions. Those that the filters choose, in the order asked for; the id is always the
+   * last key, so the order is total. `next_cursor` leads to the page after this one and is null when
+   * there is none; `total` is there if it was asked for.
+   */
+  list_document_versions: {
+    params: { filters?: DocumentVersionFilters; list_options?: DocumentVersionListOptions | null };
+    result: { data: DocumentVersion[]; next_cursor: string | null; total?: number };
+  };
+  /**
+   * List documents. Those that the filters choose, in the order asked for; the id is always the last
+   * key, so the order is total. `next_cursor` leads to the page after this one and is null when there is
+   * none; `total` is there if it was asked for.
+   */
+  list_documents: {
+    params: { filters?: DocumentFilters; list_options?: DocumentListOptions | null };
+    result: { data: Document[]; next_cursor: string | null; total?: number };
   };
   /**
    * List projects. Those that the filters choose, in the order asked for; the id is always the last key,
@@ -647,6 +1087,77 @@ export interface Methods {
     result: { data: VaultMember[]; next_cursor: string | null; total?: number };
   };
   /**
+   * Open a document: what begins a replica of its text. Who comes for the first time is given a `site`
+   * to write as, which nobody else has or had, the text as a `snapshot`, up to the operation at
+   * `snapshot_position` (null for a document that has none yet), and the operations after that. Who
+   * comes back gives `site`, if everything is still there that was written as it, and as `since` the
+   * position up to which all operations have been applied: then there is no snapshot. Only one replica
+   * at a time writes as a site. `position` is that of the last of the operations; if there is `more`, go
+   * on with read_document_operations. `version` has the number of each site's last operation.
+   * RESYNC_REQUIRED for a `since` that the document has not come to: open it anew.
+   */
+  open_document: {
+    params: {
+      id: string;
+      /** A replica's own. */
+      site?: number | null;
+      /**
+       * A position. 1 for the document's first operation, and one more with each; 0 for none. It is not a
+       * position of the tenant's log.
+       */
+      since?: number | null;
+    };
+    result: {
+      data: {
+        document: Document;
+        role: string;
+        site: number;
+        session: number;
+        snapshot: string | null;
+        snapshot_position: number;
+        version: { [name: string]: number };
+        presence: { site: number; user_id: number; presence: unknown }[];
+        operations: string;
+        position: number;
+        more: boolean;
+      };
+    };
+  };
+  /**
+   * Append operations to a document's text. Those of one site, each site's in their order, up to 2,000
+   * of them in 256 KiB. The answer comes when they are committed, with a `position` that has all of
+   * them. Operations that are there already are not added again, so a push of which the outcome is not
+   * known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It cannot be
+   * a part of an atomic batch.
+   */
+  push_document_operations: {
+    params: {
+      id: string;
+      /** A replica's own. */
+      site: number;
+      /** In base64, as docs/textcrdt.md has it, packed or not. */
+      operations: string;
+    };
+    result: { data: { position: number } };
+  };
+  /**
+   * Read a document's operations after a position. `position` is that of the last one, or `since` if
+   * there are none. A page may have fewer than `limit`.
+   */
+  read_document_operations: {
+    params: {
+      id: string;
+      /**
+       * A position. 1 for the document's first operation, and one more with each; 0 for none. It is not a
+       * position of the tenant's log.
+       */
+      since: number;
+      /** 0, or left out: as many as go into an answer. */
+      limit?: number | null;
+    };
+    result: { data: { operations: string; position: number; more: boolean } };
+  };
+  /**
    * Register a replica. Entries that no registered replica has left to see may be pruned sooner than
    * others. A replica that acknowledges no position for a time that the server sets expires; a user may
    * have 100 in a tenant.
@@ -658,6 +1169,24 @@ export interface Methods {
       entities?: string[] | null;
     };
     result: { data: { replica_id: string }; replica_id: string };
+  };
+  /**
+   * Make a document's text what it was. At a `position`, or in a version. It is done by new operations,
+   * so that nothing of its history is lost, and who has the document open sees it. Editors may. It
+   * cannot be a part of an atomic batch.
+   */
+  restore_document: {
+    params: {
+      id: string;
+      /**
+       * 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
+       * the tenant's log.
+       */
+      position?: number | null;
+      /** The position of a version of the document. */
+      version_id?: string | null;
+    };
+    result: { data: { position: number } };
   };
   /** Let a suspended user in again, as an admin */
   resume_user: {
@@ -680,6 +1209,22 @@ export interface Methods {
     result: unknown;
   };
   /**
+   * Show those who have a document open who one is, and where in it. They get it at once, and it is not
+   * kept: it expires after 30 seconds, so show it again before that. The `selection` is between two
+   * anchors, as docs/textcrdt.md has them; `head` is where the cursor is. null for `presence` takes it
+   * away. All members may. Show a change when it is a moment old: what is shown many times a second is
+   * not all passed on.
+   */
+  show_presence: {
+    params: {
+      id: string;
+      /** A replica's own. */
+      site: number;
+      presence: { name?: string | null; color?: string | null; selection?: { anchor: string; head: string } | null } | null;
+    };
+    result: { data: { shown: boolean } };
+  };
+  /**
    * Get the tenant's changes as notifications. On a WebSocket only, at `GET /api/rpc`. After the answer,
    * every change after `since` (default: the head) comes as a notification of the method `change`, with
    * the entry as its params. The notification `resync`, with a `reason`, ends the subscription: then
@@ -691,10 +1236,23 @@ export interface Methods {
       /** The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED. */
       epoch?: string | null;
       /** Those to follow; all, if it is left out. */
-      entities?: ("api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member")[] | null;
+      entities?:
+        | (
+            | "api_key"
+            | "document"
+            | "document_comment"
+            | "document_member"
+            | "document_version"
+            | "project"
+            | "task"
+            | "user"
+            | "vault_collection"
+            | "vault_item"
+            | "vault_member")[]
+        | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
     };
@@ -722,10 +1280,23 @@ export interface Methods {
   sync_bootstrap: {
     params: {
       /** Those to follow; all, if it is left out. */
-      entities?: ("api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member")[] | null;
+      entities?:
+        | (
+            | "api_key"
+            | "document"
+            | "document_comment"
+            | "document_member"
+            | "document_version"
+            | "project"
+            | "task"
+            | "user"
+            | "vault_collection"
+            | "vault_item"
+            | "vault_member")[]
+        | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
       cursor?: string | null;
@@ -746,10 +1317,23 @@ export interface Methods {
       since: number;
       limit?: number | null;
       /** Those to follow; all, if it is left out. */
-      entities?: ("api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member")[] | null;
+      entities?:
+        | (
+            | "api_key"
+            | "document"
+            | "document_comment"
+            | "document_member"
+            | "document_version"
+            | "project"
+            | "task"
+            | "user"
+            | "vault_collection"
+            | "vault_item"
+            | "vault_member")[]
+        | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
       coalesce?: boolean | null;
@@ -788,7 +1372,7 @@ export interface Methods {
         /** A UUIDv7 made for this mutation. */
         mutation_id: string;
         op: "create" | "update" | "delete";
-        entity: "project" | "task" | "vault_item" | "vault_member";
+        entity: "document_comment" | "document_member" | "document_version" | "project" | "task" | "vault_item" | "vault_member";
         /** Of the row. To create one, a UUIDv7 where ids are UUIDs, else none. */
         id?: number | string | null;
         version?: number | null;
@@ -815,10 +1399,126 @@ export interface Methods {
       position: number | null;
     };
   };
+  /** Get no more operations of a document. On a WebSocket only. */
+  unfollow_document: {
+    params: { id: string };
+    result: { data: { unfollowed: boolean } };
+  };
   /** Get no more changes. On a WebSocket only, at `GET /api/rpc`. */
   unsubscribe: {
     params: Record<string, never>;
     result: { data: { unsubscribed: boolean } };
+  };
+  /**
+   * Update the document with an id. Fields that are left out stay as they are, and null in a field that
+   * can be null sets it so. With a `version` that is not the current one nothing changes: CONFLICT, with
+   * the row as it is.
+   */
+  update_document: {
+    params: {
+      id: string;
+      data: DocumentUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: Document; position: number | null };
+  };
+  /**
+   * Update the document comment with an id. Fields that are left out stay as they are, and null in a
+   * field that can be null sets it so. With a `version` that is not the current one nothing changes:
+   * CONFLICT, with the row as it is.
+   */
+  update_document_comment: {
+    params: {
+      id: string;
+      data: DocumentCommentUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentComment; position: number | null };
+  };
+  /** Update all document comments that the filters choose. At most 1,000 of them, all or nothing. */
+  update_document_comments: {
+    params: {
+      filters: DocumentCommentFilterGroup | DocumentCommentFilterGroup[];
+      data: DocumentCommentUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentComment[]; position: number | null };
+  };
+  /**
+   * Update the document member with an id. Fields that are left out stay as they are, and null in a
+   * field that can be null sets it so. With a `version` that is not the current one nothing changes:
+   * CONFLICT, with the row as it is.
+   */
+  update_document_member: {
+    params: {
+      id: string;
+      data: DocumentMemberUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentMember; position: number | null };
+  };
+  /** Update all document members that the filters choose. At most 1,000 of them, all or nothing. */
+  update_document_members: {
+    params: {
+      filters: DocumentMemberFilterGroup | DocumentMemberFilterGroup[];
+      data: DocumentMemberUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentMember[]; position: number | null };
+  };
+  /**
+   * Update the document version with an id. Fields that are left out stay as they are, and null in a
+   * field that can be null sets it so. With a `version` that is not the current one nothing changes:
+   * CONFLICT, with the row as it is.
+   */
+  update_document_version: {
+    params: {
+      id: string;
+      data: DocumentVersionUpdate;
+      version?: number | null;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentVersion; position: number | null };
+  };
+  /** Update all document versions that the filters choose. At most 1,000 of them, all or nothing. */
+  update_document_versions: {
+    params: {
+      filters: DocumentVersionFilterGroup | DocumentVersionFilterGroup[];
+      data: DocumentVersionUpdate;
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentVersion[]; position: number | null };
   };
   /**
    * Update the project with an id. Fields that are left out stay as they are, and null in a field that
@@ -963,6 +1663,57 @@ export interface Methods {
     result: { data: VaultMember[]; position: number | null };
   };
   /**
+   * Create a document comment, or update the one that is there. A row with the same values in the fields
+   * `on` is updated with the data, else a new one is created.
+   */
+  upsert_document_comment: {
+    params: {
+      data: DocumentCommentCreate;
+      /** There is no unique key to name. */
+      on: unknown[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentComment; position: number | null };
+  };
+  /**
+   * Create a document member, or update the one that is there. A row with the same values in the fields
+   * `on` is updated with the data, else a new one is created.
+   */
+  upsert_document_member: {
+    params: {
+      data: DocumentMemberCreate;
+      /** The fields by which a row is the same: those of a unique key. */
+      on: ("document_id" | "user_id")[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentMember; position: number | null };
+  };
+  /**
+   * Create a document version, or update the one that is there. A row with the same values in the fields
+   * `on` is updated with the data, else a new one is created.
+   */
+  upsert_document_version: {
+    params: {
+      data: DocumentVersionCreate;
+      /** The fields by which a row is the same: those of a unique key. */
+      on: ("document_id" | "name")[];
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
+    };
+    result: { data: DocumentVersion; position: number | null };
+  };
+  /**
    * Create a project, or update the one that is there. A row with the same values in the fields `on` is
    * updated with the data, else a new one is created.
    */
@@ -1036,6 +1787,10 @@ export interface Methods {
 const access: Record<keyof Methods, Access> = {
   ack_replica: "idempotent",
   aggregate_changes: "read",
+  aggregate_document_comments: "read",
+  aggregate_document_members: "read",
+  aggregate_document_versions: "read",
+  aggregate_documents: "read",
   aggregate_projects: "read",
   aggregate_tasks: "read",
   aggregate_users: "read",
@@ -1045,6 +1800,10 @@ const access: Record<keyof Methods, Access> = {
   authenticate: "write",
   change_password: "once",
   count_changes: "read",
+  count_document_comments: "read",
+  count_document_members: "read",
+  count_document_versions: "read",
+  count_documents: "read",
   count_projects: "read",
   count_tasks: "read",
   count_users: "read",
@@ -1052,6 +1811,13 @@ const access: Record<keyof Methods, Access> = {
   count_vault_items: "read",
   count_vault_members: "read",
   create_api_key: "once",
+  create_document: "once",
+  create_document_comment: "once",
+  create_document_comments: "once",
+  create_document_member: "once",
+  create_document_members: "once",
+  create_document_version: "once",
+  create_document_versions: "once",
   create_project: "once",
   create_projects: "once",
   create_task: "once",
@@ -1062,6 +1828,13 @@ const access: Record<keyof Methods, Access> = {
   create_vault_member: "once",
   create_vault_members: "once",
   delete_api_key: "once",
+  delete_document: "once",
+  delete_document_comment: "once",
+  delete_document_comments: "once",
+  delete_document_member: "once",
+  delete_document_members: "once",
+  delete_document_version: "once",
+  delete_document_versions: "once",
   delete_project: "once",
   delete_projects: "once",
   delete_replica: "write",
@@ -1072,6 +1845,14 @@ const access: Record<keyof Methods, Access> = {
   delete_vault_items: "once",
   delete_vault_member: "once",
   delete_vault_members: "once",
+  edit_document: "write",
+  follow_document: "write",
+  fork_document: "once",
+  get_document: "read",
+  get_document_comment: "read",
+  get_document_member: "read",
+  get_document_text: "read",
+  get_document_version: "read",
   get_project: "read",
   get_task: "read",
   get_user: "read",
@@ -1080,6 +1861,10 @@ const access: Record<keyof Methods, Access> = {
   get_vault_member: "read",
   list_api_keys: "read",
   list_changes: "read",
+  list_document_comments: "read",
+  list_document_members: "read",
+  list_document_versions: "read",
+  list_documents: "read",
   list_projects: "read",
   list_replicas: "read",
   list_tasks: "read",
@@ -1087,16 +1872,29 @@ const access: Record<keyof Methods, Access> = {
   list_vault_collections: "read",
   list_vault_items: "read",
   list_vault_members: "read",
+  open_document: "write",
+  push_document_operations: "idempotent",
+  read_document_operations: "read",
   register_replica: "write",
+  restore_document: "idempotent",
   resume_user: "once",
   "rpc.discover": "read",
+  show_presence: "idempotent",
   subscribe: "write",
   suspend_user: "once",
   sync_bootstrap: "read",
   sync_delta: "read",
   sync_head: "read",
   sync_push: "idempotent",
+  unfollow_document: "write",
   unsubscribe: "write",
+  update_document: "once",
+  update_document_comment: "once",
+  update_document_comments: "once",
+  update_document_member: "once",
+  update_document_members: "once",
+  update_document_version: "once",
+  update_document_versions: "once",
   update_project: "once",
   update_projects: "once",
   update_task: "once",
@@ -1106,6 +1904,9 @@ const access: Record<keyof Methods, Access> = {
   update_vault_items: "once",
   update_vault_member: "once",
   update_vault_members: "once",
+  upsert_document_comment: "once",
+  upsert_document_member: "once",
+  upsert_document_version: "once",
   upsert_project: "once",
   upsert_task: "once",
   upsert_vault_item: "once",
@@ -1355,6 +2156,2298 @@ export type ChangeOrderBy =
 /** What a filter asks of a field: a value, null, or an object of operators. */
 export type Condition = string | number | boolean | null | { [name: `$${string}`]: unknown };
 
+export interface Document {
+  id: string;
+  /** 1 at first, and one more with each update. */
+  version: number;
+  /** The user who created it. */
+  cid: number;
+  /** When it was created. */
+  ctime: string;
+  /** The user who changed it last. */
+  mid: number;
+  /** When it was changed last. */
+  mtime: string;
+  owner_id: number;
+  title: string;
+  language: string | null;
+  position: number;
+  edited_at: string;
+  /** There if it was included. */
+  owner?: User | null;
+  /** There if it was included. */
+  comments?: DocumentComment[];
+  /** There if it was included. */
+  members?: DocumentMember[];
+  /** There if it was included. */
+  versions?: DocumentVersion[];
+}
+
+export type DocumentAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg:
+              | "version"
+              | "cid"
+              | "mid"
+              | "owner_id"
+              | "position"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.mid";
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "owner_id"
+              | "title"
+              | "language"
+              | "position"
+              | "edited_at"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role"
+              | "owner.suspended";
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "owner_id"
+              | "title"
+              | "language"
+              | "position"
+              | "edited_at"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role"
+              | "owner.suspended";
+          }
+        | {
+            max:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "owner_id"
+              | "title"
+              | "language"
+              | "position"
+              | "edited_at"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role";
+          }
+        | {
+            min:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "owner_id"
+              | "title"
+              | "language"
+              | "position"
+              | "edited_at"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.ctime"
+              | "owner.mid"
+              | "owner.mtime"
+              | "owner.username"
+              | "owner.name"
+              | "owner.role";
+          }
+        | {
+            sum:
+              | "version"
+              | "cid"
+              | "mid"
+              | "owner_id"
+              | "position"
+              | "owner.id"
+              | "owner.version"
+              | "owner.cid"
+              | "owner.mid";
+          };
+    }
+  | null;
+
+export interface DocumentComment {
+  id: string;
+  /** 1 at first, and one more with each update. */
+  version: number;
+  /** The user who created it. */
+  cid: number;
+  /** When it was created. */
+  ctime: string;
+  /** The user who changed it last. */
+  mid: number;
+  /** When it was changed last. */
+  mtime: string;
+  document_id: string;
+  parent_id: string | null;
+  start: string | null;
+  end: string | null;
+  body: string;
+  resolved: boolean;
+  /** There if it was included. */
+  document?: Document | null;
+  /** There if it was included. */
+  parent?: DocumentComment | null;
+  /** There if it was included. */
+  replies?: DocumentComment[];
+}
+
+export type DocumentCommentAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg:
+              | "version"
+              | "cid"
+              | "mid"
+              | "document.version"
+              | "document.cid"
+              | "document.mid"
+              | "document.owner_id"
+              | "document.position"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.mid"
+              | "parent.version"
+              | "parent.cid"
+              | "parent.mid"
+              | "parent.document.version"
+              | "parent.document.cid"
+              | "parent.document.mid"
+              | "parent.document.owner_id"
+              | "parent.document.position"
+              | "parent.parent.version"
+              | "parent.parent.cid"
+              | "parent.parent.mid"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "document_id"
+              | "parent_id"
+              | "start"
+              | "end"
+              | "body"
+              | "resolved"
+              | "document.id"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "document.owner.suspended"
+              | "parent.id"
+              | "parent.version"
+              | "parent.cid"
+              | "parent.ctime"
+              | "parent.mid"
+              | "parent.mtime"
+              | "parent.document_id"
+              | "parent.parent_id"
+              | "parent.start"
+              | "parent.end"
+              | "parent.body"
+              | "parent.resolved"
+              | "parent.document.id"
+              | "parent.document.version"
+              | "parent.document.cid"
+              | "parent.document.ctime"
+              | "parent.document.mid"
+              | "parent.document.mtime"
+              | "parent.document.owner_id"
+              | "parent.document.title"
+              | "parent.document.language"
+              | "parent.document.position"
+              | "parent.document.edited_at"
+              | "parent.parent.id"
+              | "parent.parent.version"
+              | "parent.parent.cid"
+              | "parent.parent.ctime"
+              | "parent.parent.mid"
+              | "parent.parent.mtime"
+              | "parent.parent.document_id"
+              | "parent.parent.parent_id"
+              | "parent.parent.start"
+              | "parent.parent.end"
+              | "parent.parent.body"
+              | "parent.parent.resolved"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "document_id"
+              | "parent_id"
+              | "start"
+              | "end"
+              | "body"
+              | "resolved"
+              | "document.id"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "document.owner.suspended"
+              | "parent.id"
+              | "parent.version"
+              | "parent.cid"
+              | "parent.ctime"
+              | "parent.mid"
+              | "parent.mtime"
+              | "parent.document_id"
+              | "parent.parent_id"
+              | "parent.start"
+              | "parent.end"
+              | "parent.body"
+              | "parent.resolved"
+              | "parent.document.id"
+              | "parent.document.version"
+              | "parent.document.cid"
+              | "parent.document.ctime"
+              | "parent.document.mid"
+              | "parent.document.mtime"
+              | "parent.document.owner_id"
+              | "parent.document.title"
+              | "parent.document.language"
+              | "parent.document.position"
+              | "parent.document.edited_at"
+              | "parent.parent.id"
+              | "parent.parent.version"
+              | "parent.parent.cid"
+              | "parent.parent.ctime"
+              | "parent.parent.mid"
+              | "parent.parent.mtime"
+              | "parent.parent.document_id"
+              | "parent.parent.parent_id"
+              | "parent.parent.start"
+              | "parent.parent.end"
+              | "parent.parent.body"
+              | "parent.parent.resolved"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+          }
+        | {
+            max:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "start"
+              | "end"
+              | "body"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "parent.version"
+              | "parent.cid"
+              | "parent.ctime"
+              | "parent.mid"
+              | "parent.mtime"
+              | "parent.start"
+              | "parent.end"
+              | "parent.body"
+              | "parent.document.version"
+              | "parent.document.cid"
+              | "parent.document.ctime"
+              | "parent.document.mid"
+              | "parent.document.mtime"
+              | "parent.document.owner_id"
+              | "parent.document.title"
+              | "parent.document.language"
+              | "parent.document.position"
+              | "parent.document.edited_at"
+              | "parent.parent.version"
+              | "parent.parent.cid"
+              | "parent.parent.ctime"
+              | "parent.parent.mid"
+              | "parent.parent.mtime"
+              | "parent.parent.start"
+              | "parent.parent.end"
+              | "parent.parent.body"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+          }
+        | {
+            min:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "start"
+              | "end"
+              | "body"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "parent.version"
+              | "parent.cid"
+              | "parent.ctime"
+              | "parent.mid"
+              | "parent.mtime"
+              | "parent.start"
+              | "parent.end"
+              | "parent.body"
+              | "parent.document.version"
+              | "parent.document.cid"
+              | "parent.document.ctime"
+              | "parent.document.mid"
+              | "parent.document.mtime"
+              | "parent.document.owner_id"
+              | "parent.document.title"
+              | "parent.document.language"
+              | "parent.document.position"
+              | "parent.document.edited_at"
+              | "parent.parent.version"
+              | "parent.parent.cid"
+              | "parent.parent.ctime"
+              | "parent.parent.mid"
+              | "parent.parent.mtime"
+              | "parent.parent.start"
+              | "parent.parent.end"
+              | "parent.parent.body"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+          }
+        | {
+            sum:
+              | "version"
+              | "cid"
+              | "mid"
+              | "document.version"
+              | "document.cid"
+              | "document.mid"
+              | "document.owner_id"
+              | "document.position"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.mid"
+              | "parent.version"
+              | "parent.cid"
+              | "parent.mid"
+              | "parent.document.version"
+              | "parent.document.cid"
+              | "parent.document.mid"
+              | "parent.document.owner_id"
+              | "parent.document.position"
+              | "parent.parent.version"
+              | "parent.parent.cid"
+              | "parent.parent.mid"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+          };
+    }
+  | null;
+
+export interface DocumentCommentCreate {
+  id?: string;
+  document_id: string;
+  parent_id?: string | null;
+  start?: string | null;
+  end?: string | null;
+  body: string;
+}
+
+export type DocumentCommentField =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "document_id"
+  | "parent_id"
+  | "start"
+  | "end"
+  | "body"
+  | "resolved";
+
+export interface DocumentCommentFilterGroup {
+  id?: UuidCondition;
+  version?: IntegerCondition;
+  cid?: IntegerCondition;
+  ctime?: TimeCondition;
+  mid?: IntegerCondition;
+  mtime?: TimeCondition;
+  document_id?: UuidCondition;
+  parent_id?: UuidCondition;
+  start?: StringCondition;
+  end?: StringCondition;
+  body?: StringCondition;
+  resolved?: BooleanCondition;
+  document?: DocumentFilterGroup | null;
+  parent?: DocumentCommentFilterGroup | null;
+  replies?: {
+    $some?: DocumentCommentFilterGroup;
+    $every?: DocumentCommentFilterGroup;
+    $none?: DocumentCommentFilterGroup;
+  };
+  "document.id"?: UuidCondition;
+  "document.version"?: IntegerCondition;
+  "document.cid"?: IntegerCondition;
+  "document.ctime"?: TimeCondition;
+  "document.mid"?: IntegerCondition;
+  "document.mtime"?: TimeCondition;
+  "document.owner_id"?: IntegerCondition;
+  "document.title"?: StringCondition;
+  "document.language"?: StringCondition;
+  "document.position"?: IntegerCondition;
+  "document.edited_at"?: TimeCondition;
+  "document.owner"?: UserFilterGroup | null;
+  "document.comments"?: {
+    $some?: DocumentCommentFilterGroup;
+    $every?: DocumentCommentFilterGroup;
+    $none?: DocumentCommentFilterGroup;
+  };
+  "document.members"?: {
+    $some?: DocumentMemberFilterGroup;
+    $every?: DocumentMemberFilterGroup;
+    $none?: DocumentMemberFilterGroup;
+  };
+  "document.versions"?: {
+    $some?: DocumentVersionFilterGroup;
+    $every?: DocumentVersionFilterGroup;
+    $none?: DocumentVersionFilterGroup;
+  };
+  "document.owner.id"?: IntegerCondition;
+  "document.owner.version"?: IntegerCondition;
+  "document.owner.cid"?: IntegerCondition;
+  "document.owner.ctime"?: TimeCondition;
+  "document.owner.mid"?: IntegerCondition;
+  "document.owner.mtime"?: TimeCondition;
+  "document.owner.username"?: StringCondition;
+  "document.owner.name"?: StringCondition;
+  "document.owner.role"?: StringCondition;
+  "document.owner.suspended"?: BooleanCondition;
+  "document.owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  "parent.id"?: UuidCondition;
+  "parent.version"?: IntegerCondition;
+  "parent.cid"?: IntegerCondition;
+  "parent.ctime"?: TimeCondition;
+  "parent.mid"?: IntegerCondition;
+  "parent.mtime"?: TimeCondition;
+  "parent.document_id"?: UuidCondition;
+  "parent.parent_id"?: UuidCondition;
+  "parent.start"?: StringCondition;
+  "parent.end"?: StringCondition;
+  "parent.body"?: StringCondition;
+  "parent.resolved"?: BooleanCondition;
+  "parent.document"?: DocumentFilterGroup | null;
+  "parent.parent"?: DocumentCommentFilterGroup | null;
+  "parent.replies"?: {
+    $some?: DocumentCommentFilterGroup;
+    $every?: DocumentCommentFilterGroup;
+    $none?: DocumentCommentFilterGroup;
+  };
+  "parent.document.id"?: UuidCondition;
+  "parent.document.version"?: IntegerCondition;
+  "parent.document.cid"?: IntegerCondition;
+  "parent.document.ctime"?: TimeCondition;
+  "parent.document.mid"?: IntegerCondition;
+  "parent.document.mtime"?: TimeCondition;
+  "parent.document.owner_id"?: IntegerCondition;
+  "parent.document.title"?: StringCondition;
+  "parent.document.language"?: StringCondition;
+  "parent.document.position"?: IntegerCondition;
+  "parent.document.edited_at"?: TimeCondition;
+  "parent.document.owner"?: UserFilterGroup | null;
+  "parent.document.comments"?: {
+    $some?: DocumentCommentFilterGroup;
+    $every?: DocumentCommentFilterGroup;
+    $none?: DocumentCommentFilterGroup;
+  };
+  "parent.document.members"?: {
+    $some?: DocumentMemberFilterGroup;
+    $every?: DocumentMemberFilterGroup;
+    $none?: DocumentMemberFilterGroup;
+  };
+  "parent.document.versions"?: {
+    $some?: DocumentVersionFilterGroup;
+    $every?: DocumentVersionFilterGroup;
+    $none?: DocumentVersionFilterGroup;
+  };
+  "parent.parent.id"?: UuidCondition;
+  "parent.parent.version"?: IntegerCondition;
+  "parent.parent.cid"?: IntegerCondition;
+  "parent.parent.ctime"?: TimeCondition;
+  "parent.parent.mid"?: IntegerCondition;
+  "parent.parent.mtime"?: TimeCondition;
+  "parent.parent.document_id"?: UuidCondition;
+  "parent.parent.parent_id"?: UuidCondition;
+  "parent.parent.start"?: StringCondition;
+  "parent.parent.end"?: StringCondition;
+  "parent.parent.body"?: StringCondition;
+  "parent.parent.resolved"?: BooleanCondition;
+  "parent.parent.document"?: DocumentFilterGroup | null;
+  "parent.parent.parent"?: DocumentCommentFilterGroup | null;
+  "parent.parent.replies"?: {
+    $some?: DocumentCommentFilterGroup;
+    $every?: DocumentCommentFilterGroup;
+    $none?: DocumentCommentFilterGroup;
+  };
+  $and?: DocumentCommentFilterGroup[];
+  $or?: DocumentCommentFilterGroup[];
+  $not?: DocumentCommentFilterGroup;
+  [name: `parent.document.owner.${string}`]: unknown;
+  [name: `parent.parent.document.${string}`]: unknown;
+  [name: `parent.parent.parent.${string}`]: unknown;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type DocumentCommentFilters = DocumentCommentFilterGroup | DocumentCommentFilterGroup[] | null;
+
+export type DocumentCommentGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "document_id"
+  | "parent_id"
+  | "start"
+  | "end"
+  | "body"
+  | "resolved"
+  | "document.id"
+  | "document.version"
+  | "document.cid"
+  | "document.ctime"
+  | "document.mid"
+  | "document.mtime"
+  | "document.owner_id"
+  | "document.title"
+  | "document.language"
+  | "document.position"
+  | "document.edited_at"
+  | "document.owner.id"
+  | "document.owner.version"
+  | "document.owner.cid"
+  | "document.owner.ctime"
+  | "document.owner.mid"
+  | "document.owner.mtime"
+  | "document.owner.username"
+  | "document.owner.name"
+  | "document.owner.role"
+  | "document.owner.suspended"
+  | "parent.id"
+  | "parent.version"
+  | "parent.cid"
+  | "parent.ctime"
+  | "parent.mid"
+  | "parent.mtime"
+  | "parent.document_id"
+  | "parent.parent_id"
+  | "parent.start"
+  | "parent.end"
+  | "parent.body"
+  | "parent.resolved"
+  | "parent.document.id"
+  | "parent.document.version"
+  | "parent.document.cid"
+  | "parent.document.ctime"
+  | "parent.document.mid"
+  | "parent.document.mtime"
+  | "parent.document.owner_id"
+  | "parent.document.title"
+  | "parent.document.language"
+  | "parent.document.position"
+  | "parent.document.edited_at"
+  | "parent.parent.id"
+  | "parent.parent.version"
+  | "parent.parent.cid"
+  | "parent.parent.ctime"
+  | "parent.parent.mid"
+  | "parent.parent.mtime"
+  | "parent.parent.document_id"
+  | "parent.parent.parent_id"
+  | "parent.parent.start"
+  | "parent.parent.end"
+  | "parent.parent.body"
+  | "parent.parent.resolved"
+  | `parent.document.owner.${string}`
+  | `parent.parent.document.${string}`
+  | `parent.parent.parent.${string}`
+  | {
+      [name: string]:
+        | {
+            day:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "parent.ctime"
+              | "parent.mtime"
+              | "parent.document.ctime"
+              | "parent.document.mtime"
+              | "parent.document.edited_at"
+              | "parent.parent.ctime"
+              | "parent.parent.mtime"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "parent.ctime"
+              | "parent.mtime"
+              | "parent.document.ctime"
+              | "parent.document.mtime"
+              | "parent.document.edited_at"
+              | "parent.parent.ctime"
+              | "parent.parent.mtime"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "parent.ctime"
+              | "parent.mtime"
+              | "parent.document.ctime"
+              | "parent.document.mtime"
+              | "parent.document.edited_at"
+              | "parent.parent.ctime"
+              | "parent.parent.mtime"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "parent.ctime"
+              | "parent.mtime"
+              | "parent.document.ctime"
+              | "parent.document.mtime"
+              | "parent.document.edited_at"
+              | "parent.parent.ctime"
+              | "parent.parent.mtime"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "parent.ctime"
+              | "parent.mtime"
+              | "parent.document.ctime"
+              | "parent.document.mtime"
+              | "parent.document.edited_at"
+              | "parent.parent.ctime"
+              | "parent.parent.mtime"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "parent.ctime"
+              | "parent.mtime"
+              | "parent.document.ctime"
+              | "parent.document.mtime"
+              | "parent.document.edited_at"
+              | "parent.parent.ctime"
+              | "parent.parent.mtime"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "parent.ctime"
+              | "parent.mtime"
+              | "parent.document.ctime"
+              | "parent.document.mtime"
+              | "parent.document.edited_at"
+              | "parent.parent.ctime"
+              | "parent.parent.mtime"
+              | `parent.document.owner.${string}`
+              | `parent.parent.document.${string}`
+              | `parent.parent.parent.${string}`;
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type DocumentCommentInclude =
+  | ("document" | "parent" | "replies")[]
+  | {
+      document?: { fields?: DocumentField[] | null; include?: DocumentInclude | null } | null;
+      parent?: { fields?: DocumentCommentField[] | null; include?: DocumentCommentInclude | null } | null;
+      replies?:
+        | {
+            fields?: DocumentCommentField[] | null;
+            include?: DocumentCommentInclude | null;
+            filters?: DocumentCommentFilters;
+            order_bys?: DocumentCommentOrderBy | DocumentCommentOrderBy[] | null;
+            limit?: number;
+          }
+        | null;
+    };
+
+export interface DocumentCommentListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: DocumentCommentOrderBy | DocumentCommentOrderBy[] | null;
+  cursor?: string | null;
+  fields?: DocumentCommentField[] | null;
+  include?: DocumentCommentInclude | null;
+  total?: boolean | null;
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type DocumentCommentOrderBy =
+  | "id"
+  | "!id"
+  | "version"
+  | "!version"
+  | "cid"
+  | "!cid"
+  | "ctime"
+  | "!ctime"
+  | "mid"
+  | "!mid"
+  | "mtime"
+  | "!mtime"
+  | "document_id"
+  | "!document_id"
+  | "parent_id"
+  | "!parent_id"
+  | "start"
+  | "!start"
+  | "end"
+  | "!end"
+  | "body"
+  | "!body"
+  | "resolved"
+  | "!resolved"
+  | "document.id"
+  | "!document.id"
+  | "document.version"
+  | "!document.version"
+  | "document.cid"
+  | "!document.cid"
+  | "document.ctime"
+  | "!document.ctime"
+  | "document.mid"
+  | "!document.mid"
+  | "document.mtime"
+  | "!document.mtime"
+  | "document.owner_id"
+  | "!document.owner_id"
+  | "document.title"
+  | "!document.title"
+  | "document.language"
+  | "!document.language"
+  | "document.position"
+  | "!document.position"
+  | "document.edited_at"
+  | "!document.edited_at"
+  | "document.owner.id"
+  | "!document.owner.id"
+  | "document.owner.version"
+  | "!document.owner.version"
+  | "document.owner.cid"
+  | "!document.owner.cid"
+  | "document.owner.ctime"
+  | "!document.owner.ctime"
+  | "document.owner.mid"
+  | "!document.owner.mid"
+  | "document.owner.mtime"
+  | "!document.owner.mtime"
+  | "document.owner.username"
+  | "!document.owner.username"
+  | "document.owner.name"
+  | "!document.owner.name"
+  | "document.owner.role"
+  | "!document.owner.role"
+  | "document.owner.suspended"
+  | "!document.owner.suspended"
+  | "parent.id"
+  | "!parent.id"
+  | "parent.version"
+  | "!parent.version"
+  | "parent.cid"
+  | "!parent.cid"
+  | "parent.ctime"
+  | "!parent.ctime"
+  | "parent.mid"
+  | "!parent.mid"
+  | "parent.mtime"
+  | "!parent.mtime"
+  | "parent.document_id"
+  | "!parent.document_id"
+  | "parent.parent_id"
+  | "!parent.parent_id"
+  | "parent.start"
+  | "!parent.start"
+  | "parent.end"
+  | "!parent.end"
+  | "parent.body"
+  | "!parent.body"
+  | "parent.resolved"
+  | "!parent.resolved"
+  | "parent.document.id"
+  | "!parent.document.id"
+  | "parent.document.version"
+  | "!parent.document.version"
+  | "parent.document.cid"
+  | "!parent.document.cid"
+  | "parent.document.ctime"
+  | "!parent.document.ctime"
+  | "parent.document.mid"
+  | "!parent.document.mid"
+  | "parent.document.mtime"
+  | "!parent.document.mtime"
+  | "parent.document.owner_id"
+  | "!parent.document.owner_id"
+  | "parent.document.title"
+  | "!parent.document.title"
+  | "parent.document.language"
+  | "!parent.document.language"
+  | "parent.document.position"
+  | "!parent.document.position"
+  | "parent.document.edited_at"
+  | "!parent.document.edited_at"
+  | "parent.parent.id"
+  | "!parent.parent.id"
+  | "parent.parent.version"
+  | "!parent.parent.version"
+  | "parent.parent.cid"
+  | "!parent.parent.cid"
+  | "parent.parent.ctime"
+  | "!parent.parent.ctime"
+  | "parent.parent.mid"
+  | "!parent.parent.mid"
+  | "parent.parent.mtime"
+  | "!parent.parent.mtime"
+  | "parent.parent.document_id"
+  | "!parent.parent.document_id"
+  | "parent.parent.parent_id"
+  | "!parent.parent.parent_id"
+  | "parent.parent.start"
+  | "!parent.parent.start"
+  | "parent.parent.end"
+  | "!parent.parent.end"
+  | "parent.parent.body"
+  | "!parent.parent.body"
+  | "parent.parent.resolved"
+  | "!parent.parent.resolved"
+  | `parent.document.owner.${string}`
+  | `parent.parent.document.${string}`
+  | `parent.parent.parent.${string}`
+  | `!parent.document.owner.${string}`
+  | `!parent.parent.document.${string}`
+  | `!parent.parent.parent.${string}`;
+
+export interface DocumentCommentUpdate {
+  body?: string;
+  resolved?: boolean;
+}
+
+export interface DocumentCreate {
+  id?: string;
+  title: string;
+  language?: string | null;
+}
+
+export type DocumentField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "owner_id" | "title" | "language" | "position" | "edited_at";
+
+export interface DocumentFilterGroup {
+  id?: UuidCondition;
+  version?: IntegerCondition;
+  cid?: IntegerCondition;
+  ctime?: TimeCondition;
+  mid?: IntegerCondition;
+  mtime?: TimeCondition;
+  owner_id?: IntegerCondition;
+  title?: StringCondition;
+  language?: StringCondition;
+  position?: IntegerCondition;
+  edited_at?: TimeCondition;
+  owner?: UserFilterGroup | null;
+  comments?: {
+    $some?: DocumentCommentFilterGroup;
+    $every?: DocumentCommentFilterGroup;
+    $none?: DocumentCommentFilterGroup;
+  };
+  members?: {
+    $some?: DocumentMemberFilterGroup;
+    $every?: DocumentMemberFilterGroup;
+    $none?: DocumentMemberFilterGroup;
+  };
+  versions?: {
+    $some?: DocumentVersionFilterGroup;
+    $every?: DocumentVersionFilterGroup;
+    $none?: DocumentVersionFilterGroup;
+  };
+  "owner.id"?: IntegerCondition;
+  "owner.version"?: IntegerCondition;
+  "owner.cid"?: IntegerCondition;
+  "owner.ctime"?: TimeCondition;
+  "owner.mid"?: IntegerCondition;
+  "owner.mtime"?: TimeCondition;
+  "owner.username"?: StringCondition;
+  "owner.name"?: StringCondition;
+  "owner.role"?: StringCondition;
+  "owner.suspended"?: BooleanCondition;
+  "owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  $and?: DocumentFilterGroup[];
+  $or?: DocumentFilterGroup[];
+  $not?: DocumentFilterGroup;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type DocumentFilters = DocumentFilterGroup | DocumentFilterGroup[] | null;
+
+export type DocumentGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "owner_id"
+  | "title"
+  | "language"
+  | "position"
+  | "edited_at"
+  | "owner.id"
+  | "owner.version"
+  | "owner.cid"
+  | "owner.ctime"
+  | "owner.mid"
+  | "owner.mtime"
+  | "owner.username"
+  | "owner.name"
+  | "owner.role"
+  | "owner.suspended"
+  | {
+      [name: string]:
+        | {
+            day: "ctime" | "mtime" | "edited_at" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour: "ctime" | "mtime" | "edited_at" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute: "ctime" | "mtime" | "edited_at" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month: "ctime" | "mtime" | "edited_at" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter: "ctime" | "mtime" | "edited_at" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week: "ctime" | "mtime" | "edited_at" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year: "ctime" | "mtime" | "edited_at" | "owner.ctime" | "owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type DocumentInclude =
+  | ("owner" | "comments" | "members" | "versions")[]
+  | {
+      owner?: { fields?: UserField[] | null; include?: UserInclude | null } | null;
+      comments?:
+        | {
+            fields?: DocumentCommentField[] | null;
+            include?: DocumentCommentInclude | null;
+            filters?: DocumentCommentFilters;
+            order_bys?: DocumentCommentOrderBy | DocumentCommentOrderBy[] | null;
+            limit?: number;
+          }
+        | null;
+      members?:
+        | {
+            fields?: DocumentMemberField[] | null;
+            include?: DocumentMemberInclude | null;
+            filters?: DocumentMemberFilters;
+            order_bys?: DocumentMemberOrderBy | DocumentMemberOrderBy[] | null;
+            limit?: number;
+          }
+        | null;
+      versions?:
+        | {
+            fields?: DocumentVersionField[] | null;
+            include?: DocumentVersionInclude | null;
+            filters?: DocumentVersionFilters;
+            order_bys?: DocumentVersionOrderBy | DocumentVersionOrderBy[] | null;
+            limit?: number;
+          }
+        | null;
+    };
+
+export interface DocumentListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: DocumentOrderBy | DocumentOrderBy[] | null;
+  cursor?: string | null;
+  fields?: DocumentField[] | null;
+  include?: DocumentInclude | null;
+  total?: boolean | null;
+}
+
+export interface DocumentMember {
+  id: string;
+  /** 1 at first, and one more with each update. */
+  version: number;
+  /** The user who created it. */
+  cid: number;
+  /** When it was created. */
+  ctime: string;
+  /** The user who changed it last. */
+  mid: number;
+  /** When it was changed last. */
+  mtime: string;
+  document_id: string;
+  user_id: number;
+  role: "reader" | "commenter" | "editor";
+  /** There if it was included. */
+  document?: Document | null;
+  /** There if it was included. */
+  user?: User | null;
+}
+
+export type DocumentMemberAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg:
+              | "version"
+              | "cid"
+              | "mid"
+              | "user_id"
+              | "document.version"
+              | "document.cid"
+              | "document.mid"
+              | "document.owner_id"
+              | "document.position"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.mid"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.mid";
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "document_id"
+              | "user_id"
+              | "role"
+              | "document.id"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "document.owner.suspended"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.ctime"
+              | "user.mid"
+              | "user.mtime"
+              | "user.username"
+              | "user.name"
+              | "user.role"
+              | "user.suspended";
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "document_id"
+              | "user_id"
+              | "role"
+              | "document.id"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "document.owner.suspended"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.ctime"
+              | "user.mid"
+              | "user.mtime"
+              | "user.username"
+              | "user.name"
+              | "user.role"
+              | "user.suspended";
+          }
+        | {
+            max:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "user_id"
+              | "role"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.ctime"
+              | "user.mid"
+              | "user.mtime"
+              | "user.username"
+              | "user.name"
+              | "user.role";
+          }
+        | {
+            min:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "user_id"
+              | "role"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.ctime"
+              | "user.mid"
+              | "user.mtime"
+              | "user.username"
+              | "user.name"
+              | "user.role";
+          }
+        | {
+            sum:
+              | "version"
+              | "cid"
+              | "mid"
+              | "user_id"
+              | "document.version"
+              | "document.cid"
+              | "document.mid"
+              | "document.owner_id"
+              | "document.position"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.mid"
+              | "user.id"
+              | "user.version"
+              | "user.cid"
+              | "user.mid";
+          };
+    }
+  | null;
+
+export interface DocumentMemberCreate {
+  id?: string;
+  document_id: string;
+  user_id: number;
+  role: "reader" | "commenter" | "editor";
+}
+
+export type DocumentMemberField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "document_id" | "user_id" | "role";
+
+export interface DocumentMemberFilterGroup {
+  id?: UuidCondition;
+  version?: IntegerCondition;
+  cid?: IntegerCondition;
+  ctime?: TimeCondition;
+  mid?: IntegerCondition;
+  mtime?: TimeCondition;
+  document_id?: UuidCondition;
+  user_id?: IntegerCondition;
+  role?: StringCondition;
+  document?: DocumentFilterGroup | null;
+  user?: UserFilterGroup | null;
+  "document.id"?: UuidCondition;
+  "document.version"?: IntegerCondition;
+  "document.cid"?: IntegerCondition;
+  "document.ctime"?: TimeCondition;
+  "document.mid"?: IntegerCondition;
+  "document.mtime"?: TimeCondition;
+  "document.owner_id"?: IntegerCondition;
+  "document.title"?: StringCondition;
+  "document.language"?: StringCondition;
+  "document.position"?: IntegerCondition;
+  "document.edited_at"?: TimeCondition;
+  "document.owner"?: UserFilterGroup | null;
+  "document.comments"?: {
+    $some?: DocumentCommentFilterGroup;
+    $every?: DocumentCommentFilterGroup;
+    $none?: DocumentCommentFilterGroup;
+  };
+  "document.members"?: {
+    $some?: DocumentMemberFilterGroup;
+    $every?: DocumentMemberFilterGroup;
+    $none?: DocumentMemberFilterGroup;
+  };
+  "document.versions"?: {
+    $some?: DocumentVersionFilterGroup;
+    $every?: DocumentVersionFilterGroup;
+    $none?: DocumentVersionFilterGroup;
+  };
+  "document.owner.id"?: IntegerCondition;
+  "document.owner.version"?: IntegerCondition;
+  "document.owner.cid"?: IntegerCondition;
+  "document.owner.ctime"?: TimeCondition;
+  "document.owner.mid"?: IntegerCondition;
+  "document.owner.mtime"?: TimeCondition;
+  "document.owner.username"?: StringCondition;
+  "document.owner.name"?: StringCondition;
+  "document.owner.role"?: StringCondition;
+  "document.owner.suspended"?: BooleanCondition;
+  "document.owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  "user.id"?: IntegerCondition;
+  "user.version"?: IntegerCondition;
+  "user.cid"?: IntegerCondition;
+  "user.ctime"?: TimeCondition;
+  "user.mid"?: IntegerCondition;
+  "user.mtime"?: TimeCondition;
+  "user.username"?: StringCondition;
+  "user.name"?: StringCondition;
+  "user.role"?: StringCondition;
+  "user.suspended"?: BooleanCondition;
+  "user.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  $and?: DocumentMemberFilterGroup[];
+  $or?: DocumentMemberFilterGroup[];
+  $not?: DocumentMemberFilterGroup;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type DocumentMemberFilters = DocumentMemberFilterGroup | DocumentMemberFilterGroup[] | null;
+
+export type DocumentMemberGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "document_id"
+  | "user_id"
+  | "role"
+  | "document.id"
+  | "document.version"
+  | "document.cid"
+  | "document.ctime"
+  | "document.mid"
+  | "document.mtime"
+  | "document.owner_id"
+  | "document.title"
+  | "document.language"
+  | "document.position"
+  | "document.edited_at"
+  | "document.owner.id"
+  | "document.owner.version"
+  | "document.owner.cid"
+  | "document.owner.ctime"
+  | "document.owner.mid"
+  | "document.owner.mtime"
+  | "document.owner.username"
+  | "document.owner.name"
+  | "document.owner.role"
+  | "document.owner.suspended"
+  | "user.id"
+  | "user.version"
+  | "user.cid"
+  | "user.ctime"
+  | "user.mid"
+  | "user.mtime"
+  | "user.username"
+  | "user.name"
+  | "user.role"
+  | "user.suspended"
+  | {
+      [name: string]:
+        | {
+            day:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime"
+              | "user.ctime"
+              | "user.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type DocumentMemberInclude =
+  | ("document" | "user")[]
+  | {
+      document?: { fields?: DocumentField[] | null; include?: DocumentInclude | null } | null;
+      user?: { fields?: UserField[] | null; include?: UserInclude | null } | null;
+    };
+
+export interface DocumentMemberListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: DocumentMemberOrderBy | DocumentMemberOrderBy[] | null;
+  cursor?: string | null;
+  fields?: DocumentMemberField[] | null;
+  include?: DocumentMemberInclude | null;
+  total?: boolean | null;
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type DocumentMemberOrderBy =
+  | "id"
+  | "!id"
+  | "version"
+  | "!version"
+  | "cid"
+  | "!cid"
+  | "ctime"
+  | "!ctime"
+  | "mid"
+  | "!mid"
+  | "mtime"
+  | "!mtime"
+  | "document_id"
+  | "!document_id"
+  | "user_id"
+  | "!user_id"
+  | "role"
+  | "!role"
+  | "document.id"
+  | "!document.id"
+  | "document.version"
+  | "!document.version"
+  | "document.cid"
+  | "!document.cid"
+  | "document.ctime"
+  | "!document.ctime"
+  | "document.mid"
+  | "!document.mid"
+  | "document.mtime"
+  | "!document.mtime"
+  | "document.owner_id"
+  | "!document.owner_id"
+  | "document.title"
+  | "!document.title"
+  | "document.language"
+  | "!document.language"
+  | "document.position"
+  | "!document.position"
+  | "document.edited_at"
+  | "!document.edited_at"
+  | "document.owner.id"
+  | "!document.owner.id"
+  | "document.owner.version"
+  | "!document.owner.version"
+  | "document.owner.cid"
+  | "!document.owner.cid"
+  | "document.owner.ctime"
+  | "!document.owner.ctime"
+  | "document.owner.mid"
+  | "!document.owner.mid"
+  | "document.owner.mtime"
+  | "!document.owner.mtime"
+  | "document.owner.username"
+  | "!document.owner.username"
+  | "document.owner.name"
+  | "!document.owner.name"
+  | "document.owner.role"
+  | "!document.owner.role"
+  | "document.owner.suspended"
+  | "!document.owner.suspended"
+  | "user.id"
+  | "!user.id"
+  | "user.version"
+  | "!user.version"
+  | "user.cid"
+  | "!user.cid"
+  | "user.ctime"
+  | "!user.ctime"
+  | "user.mid"
+  | "!user.mid"
+  | "user.mtime"
+  | "!user.mtime"
+  | "user.username"
+  | "!user.username"
+  | "user.name"
+  | "!user.name"
+  | "user.role"
+  | "!user.role"
+  | "user.suspended"
+  | "!user.suspended";
+
+export interface DocumentMemberUpdate {
+  role?: "reader" | "commenter" | "editor";
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type DocumentOrderBy =
+  | "id"
+  | "!id"
+  | "version"
+  | "!version"
+  | "cid"
+  | "!cid"
+  | "ctime"
+  | "!ctime"
+  | "mid"
+  | "!mid"
+  | "mtime"
+  | "!mtime"
+  | "owner_id"
+  | "!owner_id"
+  | "title"
+  | "!title"
+  | "language"
+  | "!language"
+  | "position"
+  | "!position"
+  | "edited_at"
+  | "!edited_at"
+  | "owner.id"
+  | "!owner.id"
+  | "owner.version"
+  | "!owner.version"
+  | "owner.cid"
+  | "!owner.cid"
+  | "owner.ctime"
+  | "!owner.ctime"
+  | "owner.mid"
+  | "!owner.mid"
+  | "owner.mtime"
+  | "!owner.mtime"
+  | "owner.username"
+  | "!owner.username"
+  | "owner.name"
+  | "!owner.name"
+  | "owner.role"
+  | "!owner.role"
+  | "owner.suspended"
+  | "!owner.suspended";
+
+export interface DocumentUpdate {
+  title?: string;
+  language?: string | null;
+}
+
+export interface DocumentVersion {
+  id: string;
+  /** 1 at first, and one more with each update. */
+  version: number;
+  /** The user who created it. */
+  cid: number;
+  /** When it was created. */
+  ctime: string;
+  /** The user who changed it last. */
+  mid: number;
+  /** When it was changed last. */
+  mtime: string;
+  document_id: string;
+  name: string;
+  position: number;
+  /** There if it was included. */
+  document?: Document | null;
+}
+
+export type DocumentVersionAggregates =
+  | {
+      [name: string]:
+        | "count"
+        | {
+            avg:
+              | "version"
+              | "cid"
+              | "mid"
+              | "position"
+              | "document.version"
+              | "document.cid"
+              | "document.mid"
+              | "document.owner_id"
+              | "document.position"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.mid";
+          }
+        | {
+            count:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "document_id"
+              | "name"
+              | "position"
+              | "document.id"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "document.owner.suspended";
+          }
+        | {
+            count_distinct:
+              | "id"
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "document_id"
+              | "name"
+              | "position"
+              | "document.id"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role"
+              | "document.owner.suspended";
+          }
+        | {
+            max:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "name"
+              | "position"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role";
+          }
+        | {
+            min:
+              | "version"
+              | "cid"
+              | "ctime"
+              | "mid"
+              | "mtime"
+              | "name"
+              | "position"
+              | "document.version"
+              | "document.cid"
+              | "document.ctime"
+              | "document.mid"
+              | "document.mtime"
+              | "document.owner_id"
+              | "document.title"
+              | "document.language"
+              | "document.position"
+              | "document.edited_at"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.ctime"
+              | "document.owner.mid"
+              | "document.owner.mtime"
+              | "document.owner.username"
+              | "document.owner.name"
+              | "document.owner.role";
+          }
+        | {
+            sum:
+              | "version"
+              | "cid"
+              | "mid"
+              | "position"
+              | "document.version"
+              | "document.cid"
+              | "document.mid"
+              | "document.owner_id"
+              | "document.position"
+              | "document.owner.id"
+              | "document.owner.version"
+              | "document.owner.cid"
+              | "document.owner.mid";
+          };
+    }
+  | null;
+
+export interface DocumentVersionCreate {
+  id?: string;
+  document_id: string;
+  name: string;
+  position?: number;
+}
+
+export type DocumentVersionField = "id" | "version" | "cid" | "ctime" | "mid" | "mtime" | "document_id" | "name" | "position";
+
+export interface DocumentVersionFilterGroup {
+  id?: UuidCondition;
+  version?: IntegerCondition;
+  cid?: IntegerCondition;
+  ctime?: TimeCondition;
+  mid?: IntegerCondition;
+  mtime?: TimeCondition;
+  document_id?: UuidCondition;
+  name?: StringCondition;
+  position?: IntegerCondition;
+  document?: DocumentFilterGroup | null;
+  "document.id"?: UuidCondition;
+  "document.version"?: IntegerCondition;
+  "document.cid"?: IntegerCondition;
+  "document.ctime"?: TimeCondition;
+  "document.mid"?: IntegerCondition;
+  "document.mtime"?: TimeCondition;
+  "document.owner_id"?: IntegerCondition;
+  "document.title"?: StringCondition;
+  "document.language"?: StringCondition;
+  "document.position"?: IntegerCondition;
+  "document.edited_at"?: TimeCondition;
+  "document.owner"?: UserFilterGroup | null;
+  "document.comments"?: {
+    $some?: DocumentCommentFilterGroup;
+    $every?: DocumentCommentFilterGroup;
+    $none?: DocumentCommentFilterGroup;
+  };
+  "document.members"?: {
+    $some?: DocumentMemberFilterGroup;
+    $every?: DocumentMemberFilterGroup;
+    $none?: DocumentMemberFilterGroup;
+  };
+  "document.versions"?: {
+    $some?: DocumentVersionFilterGroup;
+    $every?: DocumentVersionFilterGroup;
+    $none?: DocumentVersionFilterGroup;
+  };
+  "document.owner.id"?: IntegerCondition;
+  "document.owner.version"?: IntegerCondition;
+  "document.owner.cid"?: IntegerCondition;
+  "document.owner.ctime"?: TimeCondition;
+  "document.owner.mid"?: IntegerCondition;
+  "document.owner.mtime"?: TimeCondition;
+  "document.owner.username"?: StringCondition;
+  "document.owner.name"?: StringCondition;
+  "document.owner.role"?: StringCondition;
+  "document.owner.suspended"?: BooleanCondition;
+  "document.owner.projects"?: { $some?: ProjectFilterGroup; $every?: ProjectFilterGroup; $none?: ProjectFilterGroup };
+  $and?: DocumentVersionFilterGroup[];
+  $or?: DocumentVersionFilterGroup[];
+  $not?: DocumentVersionFilterGroup;
+}
+
+/**
+ * A group holds if all in it does, an array if one of its groups does; null holds for every row. At
+ * most 8 levels and 200 conditions.
+ */
+export type DocumentVersionFilters = DocumentVersionFilterGroup | DocumentVersionFilterGroup[] | null;
+
+export type DocumentVersionGroupBy =
+  | "id"
+  | "version"
+  | "cid"
+  | "ctime"
+  | "mid"
+  | "mtime"
+  | "document_id"
+  | "name"
+  | "position"
+  | "document.id"
+  | "document.version"
+  | "document.cid"
+  | "document.ctime"
+  | "document.mid"
+  | "document.mtime"
+  | "document.owner_id"
+  | "document.title"
+  | "document.language"
+  | "document.position"
+  | "document.edited_at"
+  | "document.owner.id"
+  | "document.owner.version"
+  | "document.owner.cid"
+  | "document.owner.ctime"
+  | "document.owner.mid"
+  | "document.owner.mtime"
+  | "document.owner.username"
+  | "document.owner.name"
+  | "document.owner.role"
+  | "document.owner.suspended"
+  | {
+      [name: string]:
+        | {
+            day:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            hour:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            minute:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            month:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            quarter:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            week:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          }
+        | {
+            year:
+              | "ctime"
+              | "mtime"
+              | "document.ctime"
+              | "document.mtime"
+              | "document.edited_at"
+              | "document.owner.ctime"
+              | "document.owner.mtime";
+            /** An IANA name. */
+            time_zone?: string;
+          };
+    };
+
+export type DocumentVersionInclude = "document"[] | { document?: { fields?: DocumentField[] | null; include?: DocumentInclude | null } | null };
+
+export interface DocumentVersionListOptions {
+  limit?: number | null;
+  offset?: number | null;
+  order_bys?: DocumentVersionOrderBy | DocumentVersionOrderBy[] | null;
+  cursor?: string | null;
+  fields?: DocumentVersionField[] | null;
+  include?: DocumentVersionInclude | null;
+  total?: boolean | null;
+}
+
+/** A field to sort by, descending with ! before it. NULLs come last ascending, and first descending. */
+export type DocumentVersionOrderBy =
+  | "id"
+  | "!id"
+  | "version"
+  | "!version"
+  | "cid"
+  | "!cid"
+  | "ctime"
+  | "!ctime"
+  | "mid"
+  | "!mid"
+  | "mtime"
+  | "!mtime"
+  | "document_id"
+  | "!document_id"
+  | "name"
+  | "!name"
+  | "position"
+  | "!position"
+  | "document.id"
+  | "!document.id"
+  | "document.version"
+  | "!document.version"
+  | "document.cid"
+  | "!document.cid"
+  | "document.ctime"
+  | "!document.ctime"
+  | "document.mid"
+  | "!document.mid"
+  | "document.mtime"
+  | "!document.mtime"
+  | "document.owner_id"
+  | "!document.owner_id"
+  | "document.title"
+  | "!document.title"
+  | "document.language"
+  | "!document.language"
+  | "document.position"
+  | "!document.position"
+  | "document.edited_at"
+  | "!document.edited_at"
+  | "document.owner.id"
+  | "!document.owner.id"
+  | "document.owner.version"
+  | "!document.owner.version"
+  | "document.owner.cid"
+  | "!document.owner.cid"
+  | "document.owner.ctime"
+  | "!document.owner.ctime"
+  | "document.owner.mid"
+  | "!document.owner.mid"
+  | "document.owner.mtime"
+  | "!document.owner.mtime"
+  | "document.owner.username"
+  | "!document.owner.username"
+  | "document.owner.name"
+  | "!document.owner.name"
+  | "document.owner.role"
+  | "!document.owner.role"
+  | "document.owner.suspended"
+  | "!document.owner.suspended";
+
+export interface DocumentVersionUpdate {
+  name?: string;
+}
+
 export interface Entry {
   /** 1 at a tenant's first change, and one more with each. */
   position: number;
@@ -1367,7 +4460,18 @@ export interface Entry {
   /** The user who made it. */
   actor: number;
   method: string;
-  entity: "api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member";
+  entity:
+    | "api_key"
+    | "document"
+    | "document_comment"
+    | "document_member"
+    | "document_version"
+    | "project"
+    | "task"
+    | "user"
+    | "vault_collection"
+    | "vault_item"
+    | "vault_member";
   id: number | string;
   op: "create" | "update" | "delete";
   version: number;
@@ -1812,7 +4916,18 @@ export type StringCondition =
     };
 
 export interface SyncRow {
-  entity: "api_key" | "project" | "task" | "user" | "vault_collection" | "vault_item" | "vault_member";
+  entity:
+    | "api_key"
+    | "document"
+    | "document_comment"
+    | "document_member"
+    | "document_version"
+    | "project"
+    | "task"
+    | "user"
+    | "vault_collection"
+    | "vault_item"
+    | "vault_member";
   id: number | string;
   version: number;
   /** The row, as get_<entity> answers it, without the fields that the log does not keep. */

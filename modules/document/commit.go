@@ -1,0 +1,211 @@
+package document
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/store"
+	"rowcall/modules/textcrdt"
+)
+
+// attempts is how often a room tries to commit a group. Each but the first follows something that has changed: the members, or where a site is
+// whose user writes on two nodes.
+const attempts = 8
+
+// commit commits the pushes of a batch, and answers them.
+func (r *room) commit(tx *store.Tx, b *batch) error {
+	for range attempts {
+		if len(b.pushes) == 0 {
+			return nil
+		}
+		if err := r.screen(tx, b); err != nil {
+			return err
+		}
+		if r.doc == nil {
+			if err := r.load(tx); err != nil {
+				return err
+			}
+		}
+		g, err := r.stage(tx, b)
+		if err != nil {
+			return err
+		}
+		if len(g.ops) == 0 {
+			b.acknowledge(r.position)
+			return nil
+		}
+		position, err := g.write(tx, r.document, r.membersVersion)
+		switch {
+		case violated(err): // another node has these operations
+		case err != nil && passing(err): // perhaps they are committed: the rows say so
+			r.hub.Logger.Warn("it is not known whether a document was written", zap.Stringer("document", r.document), zap.Error(err))
+			r.doc = nil
+		case err != nil:
+			return err
+		case position > 0:
+			return r.committed(tx, b, &g, position)
+		}
+		if err := r.catchUp(tx); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: its sites are not where its operations are", errCorrupt)
+}
+
+// violated tells whether the table's trigger has refused a group: a site is not where it was.
+func violated(err error) bool {
+	var pe interface{ SQLState() string }
+	return errors.As(err, &pe) && pe.SQLState() == "23P01"
+}
+
+// acknowledge answers all pushes that are left.
+func (b *batch) acknowledge(position int64) {
+	for _, p := range b.pushes {
+		p.answer(position, nil)
+	}
+	b.pushes = nil
+}
+
+// committed is what follows a commit.
+func (r *room) committed(tx *store.Tx, b *batch, g *group, position int64) error {
+	r.hub.counts.commits.Add(1)
+	r.hub.counts.operations.Add(int64(len(g.ops)))
+	b.acknowledge(position)
+	if position-int64(len(g.ops)) == r.position {
+		r.tail.add(len(g.ops), len(g.bytes))
+		r.advance(g.ops)
+	} else if err := r.catchUp(tx); err != nil { // others have come before it
+		return err
+	}
+	r.hub.changed(r.key, r.position)
+	if r.tail.due() {
+		r.tail = tail{snapshot: r.tail.snapshot}
+		r.hub.compactions.add(r.key)
+	}
+	return nil
+}
+
+// screen answers the pushes of those who may not write. Who is not known as an editor may have become one.
+func (r *room) screen(tx *store.Tx, b *batch) error {
+	var sites []textcrdt.Site
+	for _, p := range b.pushes {
+		if p.site != 0 {
+			sites = append(sites, p.site)
+		}
+	}
+	if err := r.knowSites(tx, sites...); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(b.pushes, func(p *push) bool { return r.members[p.user] != Editor }) {
+		if err := r.catchUp(tx); err != nil {
+			return err
+		}
+	}
+	b.refuse(func(p *push) error {
+		err := r.mayWrite(p)
+		if err != nil && p.staged {
+			r.doc = nil // which has its operations
+		}
+		return err
+	})
+	return nil
+}
+
+func (r *room) mayWrite(p *push) error {
+	switch {
+	case r.members[p.user] == "":
+		return noDocument(r.document)
+	case r.members[p.user] != Editor:
+		return apperr.New(apperr.Forbidden, "Only editors write a document")
+	case p.site != 0 && !r.owns(p.user, p.site):
+		return errSite
+	default:
+		return nil
+	}
+}
+
+var errSite = apperr.New(apperr.Forbidden, "The site is not yours")
+
+// knowSites finds out whose the sites are.
+func (r *room) knowSites(tx *store.Tx, sites ...textcrdt.Site) error {
+	sites = slices.DeleteFunc(sites, func(site textcrdt.Site) bool {
+		_, known := r.sites[site]
+		return known
+	})
+	if len(sites) == 0 {
+		return nil
+	}
+	users, err := sitesOf(tx, r.document, sites)
+	maps.Copy(r.sites, users)
+	return err
+}
+
+func (r *room) owns(user int64, site textcrdt.Site) bool {
+	owner, known := r.sites[site]
+	return known && owner == user
+}
+
+// refuse answers the pushes that check has an error for.
+func (b *batch) refuse(check func(*push) error) {
+	kept := b.pushes[:0]
+	for _, p := range b.pushes {
+		if err := check(p); err != nil {
+			p.answer(0, err)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	b.pushes = kept
+}
+
+// stage applies pushes to the replica, answers those that it does not take, and returns what of the others is not committed yet.
+func (r *room) stage(tx *store.Tx, b *batch) (g group, err error) {
+	ahead := textcrdt.Version{} // where the group brings the sites
+	b.refuse(func(p *push) error {
+		if err == nil && p.site == 0 && !p.staged {
+			err = r.number(tx, p, ahead)
+		}
+		if err != nil {
+			return nil
+		}
+		if err := r.doc.Check(p.ops); err != nil {
+			return refusal(err)
+		}
+		p.staged = true
+		if err = applyAll(r.doc, p.ops); err != nil {
+			return nil
+		}
+		for _, op := range p.ops {
+			known := max(r.persisted[op.Site], ahead[op.Site])
+			if last(&op) <= known {
+				continue
+			}
+			ahead[op.Site] = last(&op)
+			if op.Seq <= known {
+				op = cut(op, int(known-op.Seq)+1)
+			}
+			g.add(p.user, op)
+		}
+		return nil
+	})
+	return g, err
+}
+
+// refusal is the error of a push for one of a replica.
+func refusal(err error) error {
+	var refused *textcrdt.OpError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	reason := "cannot be an operation of the site"
+	if errors.Is(err, textcrdt.ErrEarly) {
+		reason = "comes before what it builds upon"
+	}
+	return apperr.Validation(apperr.Issue{Path: "operations[" + strconv.Itoa(refused.Index) + "]", Reason: reason})
+}

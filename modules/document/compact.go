@@ -1,0 +1,152 @@
+package document
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"rowcall/modules/store"
+	"rowcall/modules/textcrdt"
+)
+
+// Bounds of one chunk of the history, and of what is compacted in one transaction.
+const (
+	chunkRuns  = 5000
+	chunkBytes = 512 << 10
+)
+
+// compactTimeout bounds a transaction that compacts.
+const compactTimeout = time.Minute
+
+// compactions are the documents that should have another snapshot.
+type compactions struct {
+	ready chan struct{}
+
+	mu      sync.Mutex
+	waiting map[key]struct{}
+}
+
+func (c *compactions) add(k key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting[k] = struct{}{}
+	wake(c.ready)
+}
+
+func (c *compactions) take() (k key, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k = range c.waiting {
+		delete(c.waiting, k)
+		return k, true
+	}
+	return k, false
+}
+
+// compact makes snapshots until ctx ends, one at a time.
+func (h *Hub) compact(ctx context.Context) {
+	for {
+		select {
+		case <-h.compactions.ready:
+		case <-ctx.Done():
+			return
+		}
+		for k, ok := h.compactions.take(); ok && ctx.Err() == nil; k, ok = h.compactions.take() {
+			if err := h.compactNow(ctx, k); err != nil && ctx.Err() == nil {
+				h.Logger.Error("a document could not be compacted", zap.Stringer("document", k.document), zap.Error(err))
+			}
+		}
+	}
+}
+
+// compactOne puts operations that are rows into the history and the snapshot, and tells whether there are more. What others do to the document
+// goes on meanwhile; somebody else who compacts it is left alone.
+func compactOne(tx *store.Tx, k key) (more bool, err error) {
+	id := []any{k.tenant.String(), k.document.String()}
+	var position int64
+	var snapshot []byte
+	mine := false
+	err = tx.Each(`SELECT position, snapshot FROM document_snapshot WHERE tenant_id = $1 AND document_id = $2 FOR UPDATE SKIP LOCKED`,
+		id, []any{&position, &snapshot}, func() bool { mine = true; return true })
+	if err != nil || !mine {
+		return false, err
+	}
+	part := stretch{since: position}
+	var p piece
+	var at time.Time
+	err = tx.Each(`
+		SELECT position, op, at FROM (
+			SELECT position, op, at, sum(octet_length(op)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - octet_length(op) AS size
+			FROM document_operation WHERE tenant_id = $1 AND document_id = $2 AND position > $3 ORDER BY position LIMIT $4
+		) o WHERE size < $5 ORDER BY position`, append(id, position, chunkRuns, chunkBytes),
+		[]any{&p.last, &p.operations, &at}, func() bool {
+			p.first = p.last
+			part.pieces = append(part.pieces, p)
+			return true
+		})
+	if err != nil || len(part.pieces) == 0 {
+		return false, err
+	}
+	ops, size, err := part.decode()
+	if err != nil {
+		return false, err
+	}
+	doc := textcrdt.New(0, 0)
+	if len(snapshot) > 0 {
+		if doc, err = textcrdt.Load(0, 0, snapshot); err != nil {
+			return false, fmt.Errorf("%w: the snapshot: %w", errCorrupt, err)
+		}
+	}
+	if err := applyAll(doc, ops); err != nil {
+		return false, fmt.Errorf("%w after %d: %w", errCorrupt, position, err)
+	}
+	history, err := textcrdt.Pack(textcrdt.AppendOps(nil, ops))
+	if err == nil {
+		snapshot, err = textcrdt.Pack(doc.AppendSnapshot(nil))
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = tx.Exec(`
+		WITH old AS (
+			DELETE FROM document_operation WHERE tenant_id = $1 AND document_id = $2 AND position <= $4
+		), chunk AS (
+			INSERT INTO document_history (tenant_id, document_id, first, position, at, operations) VALUES ($1, $2, $3 + 1, $4, $5, $6)
+		)
+		UPDATE document_snapshot SET position = $4, snapshot = $7 WHERE tenant_id = $1 AND document_id = $2`,
+		append(id, position, part.last(), at, history, snapshot)...)
+	return len(part.pieces) == chunkRuns || size >= chunkBytes, err
+}
+
+// compactNow makes a snapshot of a document as it is now, and moves the operations that are in it to where they take less room. It blocks as
+// long as that takes; writers do not wait for it. If another node is at it, it does nothing.
+func (h *Hub) compactNow(ctx context.Context, k key) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("document: a panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	for more := true; more; {
+		err := func() error {
+			ctx, cancel := context.WithTimeout(ctx, compactTimeout)
+			defer cancel()
+			tx, err := h.session(ctx, k.tenant)
+			if err != nil {
+				return err
+			}
+			return tx.InTx(func(tx *store.Tx) error {
+				more, err = compactOne(tx, k)
+				return err
+			})
+		}()
+		if err != nil {
+			return err
+		}
+		h.counts.compactions.Add(1)
+	}
+	return nil
+}

@@ -1,0 +1,290 @@
+package document
+
+import (
+	"context"
+	"encoding/base64"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/modules/store"
+)
+
+// Bounds of what waits for a follower. A frame that is larger by itself waits alone.
+const (
+	maxQueued      = 4096    // frames
+	maxQueuedBytes = 4 << 20 // of their texts
+)
+
+// maxReplays bounds the connections to the database that those who read old operations take from everybody else.
+const maxReplays = 3
+
+// retryAfter is when old operations are read again after the database could not be reached.
+const retryAfter = time.Second
+
+func newFrame(document uuid.UUID, prev, position int64, operations []byte) *Frame {
+	b := make([]byte, 0, 128+base64.StdEncoding.EncodedLen(len(operations)))
+	b = append(append(append(b, `{"document_id":"`...), document.String()...), `","prev":`...)
+	b = append(strconv.AppendInt(b, prev, 10), `,"position":`...)
+	b = append(strconv.AppendInt(b, position, 10), `,"operations":"`...)
+	b = append(base64.StdEncoding.AppendEncode(b, operations), `"}`...)
+	return &Frame{Prev: prev, Position: position, Text: b}
+}
+
+// Following is one follower's way through a document's log.
+type Following struct {
+	room *room
+	to   Follower
+	user int64
+
+	position atomic.Int64
+	behind   int64 // up to where it began: what is before that is read from the log
+
+	mu     sync.Mutex
+	frames []*Frame // that wait
+	size   int      // of their texts
+	ready  chan struct{}
+	closed bool
+	done   chan struct{} // closed with it
+}
+
+// Follow brings the follower all operations after the position, and then those to come, without a hole or a repeat, and what others show.
+// It begins at once, on a goroutine of the hub, and goes on until Close or End. RESYNC_REQUIRED (head) for a position over the head.
+func (h *Hub) Follow(ctx context.Context, document uuid.UUID, since int64, to Follower) (*Following, error) {
+	actor, err := h.actor(ctx, auth.ScopeRead)
+	if err != nil {
+		return nil, err
+	}
+	f := &Following{to: to, user: actor.User, ready: make(chan struct{}, 1), done: make(chan struct{})}
+	f.position.Store(since)
+	r := h.enter(key{actor.Tenant, document})
+	f.room = r
+	err = r.ask(ctx, true, func(*store.Tx) error { return r.admit(f, since) })
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// ask has the goroutine of the room do something. r.mu is held, and released.
+func (r *room) ask(ctx context.Context, fresh bool, do func(tx *store.Tx) error) error {
+	a := &ask{fresh: fresh, do: do, done: make(chan error, 1)}
+	r.asks = append(r.asks, a)
+	r.wake()
+	r.mu.Unlock()
+	select {
+	case err := <-a.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// admit adds a follower to the room, which knows the head.
+func (r *room) admit(f *Following, since int64) error {
+	switch {
+	case r.members[f.user] == "":
+		return noDocument(r.document)
+	case since > r.position:
+		return errAhead(r.position)
+	}
+	f.behind = r.position
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed { // nobody waits for it any more
+		return nil
+	}
+	r.followers[f] = struct{}{}
+	for _, frame := range r.presence.frames(r.document) {
+		f.add(frame)
+	}
+	if !r.hub.spawn(f.run) {
+		delete(r.followers, f)
+		return errStopped
+	}
+	r.hub.counts.followers.Add(1)
+	return nil
+}
+
+func errAhead(head int64) error {
+	return apperr.New(apperr.ResyncRequired, "The document has not come to this position: open it again").With("head", head)
+}
+
+// Position returns the position up to which the follower has been given everything.
+func (f *Following) Position() int64 { return f.position.Load() }
+
+// Close ends the following. A Deliver may still be under way; there is none after it.
+func (f *Following) Close() {
+	f.room.mu.Lock()
+	defer f.room.mu.Unlock()
+	f.room.leave(f)
+}
+
+// leave takes a follower out of the room, and tells whether it was not closed already. r.mu is held.
+func (r *room) leave(f *Following) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.closed, f.frames = true, nil
+	close(f.done)
+	if _, there := r.followers[f]; there {
+		delete(r.followers, f)
+		r.used = time.Now()
+		r.hub.counts.followers.Add(-1)
+	}
+	return true
+}
+
+// end ends a following as the hub does. Nobody waits for a follower who does not take it. r.mu is held.
+func (r *room) end(f *Following, why Ending) {
+	if r.leave(f) {
+		r.hub.spawn(func() { f.to.End(why) })
+	}
+}
+
+// queue adds a frame to what waits for the follower; false if that is too much.
+func (f *Following) queue(frame *Frame) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.add(frame)
+}
+
+func (f *Following) add(frame *Frame) bool {
+	if n := len(f.frames); f.closed || n == maxQueued || n > 0 && f.size+len(frame.Text) > maxQueuedBytes {
+		return f.closed
+	}
+	f.frames = append(f.frames, frame)
+	f.size += len(frame.Text)
+	select {
+	case f.ready <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// take returns what waits, in exchange for an empty slice.
+func (f *Following) take(empty []*Frame) []*Frame {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	frames := f.frames
+	f.frames, f.size = empty, 0
+	return frames
+}
+
+// run delivers until the following is closed.
+func (f *Following) run() {
+	if !f.replay() {
+		return
+	}
+	var spare []*Frame
+	for {
+		select {
+		case <-f.ready:
+		case <-f.done:
+			return
+		}
+		frames := f.take(spare)
+		if !f.deliver(frames) {
+			return
+		}
+		clear(frames)
+		spare = frames[:0]
+	}
+}
+
+func (f *Following) deliver(frames []*Frame) bool {
+	if len(frames) == 0 {
+		return true
+	}
+	if f.isClosed() {
+		return false
+	}
+	if err := f.to.Deliver(frames); err != nil {
+		f.Close()
+		return false
+	}
+	f.room.hub.counts.delivered.Add(int64(len(frames)))
+	for _, frame := range frames {
+		if frame.Position > 0 {
+			f.position.Store(frame.Position)
+		}
+	}
+	return true
+}
+
+func (f *Following) isClosed() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// replay delivers what was there when the following began.
+func (f *Following) replay() bool {
+	h := f.room.hub
+	for at := f.position.Load(); at < f.behind; at = f.position.Load() {
+		frame, err := f.old(at)
+		switch {
+		case err == nil:
+			if !f.deliver([]*Frame{frame}) {
+				return false
+			}
+			continue
+		case !passing(err):
+			h.Logger.Error("old operations of a document cannot be read", zap.Stringer("document", f.room.document), zap.Error(err))
+			f.room.mu.Lock()
+			f.room.end(f, Failed)
+			f.room.mu.Unlock()
+			return false
+		}
+		select {
+		case <-time.After(retryAfter):
+		case <-f.done:
+			return false
+		}
+	}
+	return true
+}
+
+// old returns a frame of operations after a position, up to where the following began.
+func (f *Following) old(since int64) (*Frame, error) {
+	h, r := f.room.hub, f.room
+	select {
+	case h.replays <- struct{}{}:
+	case <-f.done:
+		return nil, context.Canceled
+	}
+	defer func() { <-h.replays }()
+	ctx, cancel := context.WithTimeout(h.ctx, workTimeout)
+	defer cancel()
+	tx, err := h.session(ctx, r.tenant)
+	if err != nil {
+		return nil, err
+	}
+	limit := int(min(pageRuns, f.behind-since))
+	part, err := readAfter(tx, r.document, since, limit)
+	if err != nil {
+		return nil, err
+	}
+	operations, last, err := part.batch(limit)
+	if err == nil && last == since {
+		err = errCorrupt
+	}
+	if err != nil {
+		return nil, err
+	}
+	return newFrame(r.document, since, last, operations), nil
+}

@@ -1,0 +1,220 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/google/uuid"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/changelog"
+	"rowcall/modules/document"
+)
+
+// maxFollowed is how many documents a stream may follow.
+const maxFollowed = 100
+
+// followed is a document that a stream follows.
+type followed struct {
+	*document.Following
+	to document.Follower
+}
+
+// follow begins to bring a document's operations after the position to a follower, as the actor of ctx. There is one call of it at a time.
+func (st *stream) follow(ctx context.Context, id uuid.UUID, since int64, to document.Follower) (*document.Following, error) {
+	st.mu.Lock()
+	_, twice := st.documents[id]
+	n := len(st.documents)
+	st.mu.Unlock()
+	switch {
+	case twice:
+		return nil, apperr.New(apperr.InvalidRequest, "This connection follows the document already")
+	case n == maxFollowed:
+		return nil, apperr.New(apperr.InvalidRequest, fmt.Sprintf("This connection follows %d documents, which is the most", maxFollowed))
+	}
+	f, err := st.server.Documents.Follow(ctx, id, since, to)
+	if err != nil {
+		return nil, err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.documents == nil {
+		st.documents = map[uuid.UUID]followed{}
+	}
+	st.documents[id] = followed{f, to}
+	return f, nil
+}
+
+// unfollow ends what follow began, and tells whether it had not ended yet. to is who followed; nil for anybody.
+func (st *stream) unfollow(id uuid.UUID, to document.Follower) bool {
+	st.mu.Lock()
+	f, was := st.documents[id]
+	if was = was && (to == nil || f.to == to); was {
+		delete(st.documents, id)
+	}
+	st.mu.Unlock()
+	if was {
+		f.Close()
+	}
+	return was
+}
+
+func (st *stream) unfollowAll() {
+	st.mu.Lock()
+	all := st.documents
+	st.documents = nil
+	st.mu.Unlock()
+	for _, f := range all {
+		f.Close()
+	}
+}
+
+// follows tells whether the document is still followed by to.
+func (st *stream) follows(id uuid.UUID, to document.Follower) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.documents[id].to == to
+}
+
+// The names of the notifications by which operations and presence come.
+const (
+	operationsMethod = "document_operations"
+	presenceMethod   = "document_presence"
+)
+
+// appendFrame appends the notification of what is new in a document.
+func appendFrame(b []byte, f *document.Frame) []byte {
+	method := operationsMethod
+	if f.Position == 0 {
+		method = presenceMethod
+	}
+	b = append(append(append(b, `{"jsonrpc":"2.0","method":"`...), method...), `","params":`...)
+	return append(append(b, f.Text...), '}')
+}
+
+// reader is a document that a socket follows.
+type reader struct {
+	*socket
+	document uuid.UUID
+	answered chan struct{} // closed when the call that began it has been
+}
+
+// Follow implements rpc.Connection.
+func (w *socket) Follow(ctx context.Context, document uuid.UUID, since int64) error {
+	r := &reader{w, document, make(chan struct{})}
+	if _, err := w.follow(ctx, document, since, r); err != nil {
+		return err
+	}
+	w.begun = append(w.begun, func() { close(r.answered) })
+	return nil
+}
+
+// Unfollow implements rpc.Connection.
+func (w *socket) Unfollow(document uuid.UUID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unfollow(document, nil)
+}
+
+// Deliver implements document.Follower.
+func (r *reader) Deliver(frames []*document.Frame) error {
+	w := r.socket
+	select {
+	case <-r.answered:
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	}
+	w.await()
+	err := r.bring(frames)
+	if errors.Is(err, changelog.ErrSlow) {
+		w.end(slow)
+	} else if err != nil {
+		_ = w.conn.CloseNow() // ends run
+	}
+	return err
+}
+
+func (r *reader) bring(frames []*document.Frame) error {
+	w := r.socket
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.follows(r.document, r) {
+		return nil
+	}
+	b := buffers.Get().(*[]byte)
+	defer releaseBuffer(b)
+	for _, f := range frames {
+		*b = appendFrame((*b)[:0], f)
+		if err := w.send(context.Background(), *b); err != nil {
+			return err
+		}
+	}
+	w.delivered.Add(int64(len(frames)))
+	return nil
+}
+
+// End implements document.Follower.
+func (r *reader) End(why document.Ending) {
+	w := r.socket
+	select {
+	case <-r.answered:
+	case <-w.ctx.Done():
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unfollow(r.document, r) {
+		_ = w.reply(fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"document_closed","params":{"document_id":%q,"reason":%q}}`, r.document, why))
+	}
+}
+
+// pages is a document that a stream of server-sent events follows.
+type pages struct {
+	*sse
+	begun chan struct{} // closed when the first event has been sent
+}
+
+// followDocument begins to follow what a request asks for, and returns the first event.
+func (e *sse) followDocument(id uuid.UUID, since int64) (first string, err error) {
+	p := &pages{e, make(chan struct{})}
+	f, err := e.follow(e.as(e.user()), id, since, p)
+	if err != nil {
+		return "", err
+	}
+	e.start, e.position = func() { close(p.begun) }, f.Position
+	return hello(since, since, ""), nil
+}
+
+// Deliver implements document.Follower.
+func (p *pages) Deliver(frames []*document.Frame) error {
+	select {
+	case <-p.begun:
+	case <-p.ctx.Done():
+		return p.ctx.Err()
+	}
+	b := buffers.Get().(*[]byte)
+	defer releaseBuffer(b)
+	position := int64(0)
+	for _, f := range frames {
+		position = max(position, f.Position)
+		if f.Position != 0 {
+			*b = append(strconv.AppendInt(append(*b, "id: "...), f.Position, 10), "\nevent: operations\ndata: "...)
+		} else {
+			*b = append(*b, "event: presence\ndata: "...)
+		}
+		*b = append(appendFrame(*b, f), "\n\n"...)
+	}
+	err := p.deliver(*b, len(frames), position)
+	if errors.Is(err, changelog.ErrSlow) {
+		p.end(slow)
+	}
+	return err
+}
+
+// endings are the reasons by which a stream of a document ends.
+var endings = map[document.Ending]farewell{document.Resync: slow, document.Forbidden: forbidden, document.Deleted: deleted, document.Failed: "failed"}
+
+// End implements document.Follower.
+func (p *pages) End(why document.Ending) { p.end(endings[why]) }
