@@ -23,11 +23,7 @@ import (
 
 // What the workloads of documents have.
 const (
-	typists      = 50
-	keysOfEach   = 5 // a second
 	typingFor    = 5 * time.Second
-	pairs        = 1_000
-	pairKeys     = 0.5 // a second, of each of a pair
 	pasted       = 1 << 20
 	oldDocument  = 10 << 20 // bytes of history
 	pushAtMost   = 128 << 10
@@ -61,19 +57,22 @@ func (b *bench) client() *rpcclient.Client {
 }
 
 func (b *bench) newDocument(ctx context.Context, c *rpcclient.Client) (string, error) {
-	var created struct{ Data struct{ ID string } }
+	var created struct {
+		Data struct {
+			ID string `json:"id"`
+		} `json:"data"`
+	}
 	err := c.Call(ctx, "create_document", map[string]any{"data": map[string]any{"title": "bench"}}, &created)
 	return created.Data.ID, err
 }
 
 type openedDocument struct {
 	Data struct {
-		Site       textcrdt.Site
-		Session    uint32
-		Position   int64
-		Snapshot   *string
-		Operations string
-	}
+		Site     textcrdt.Site `json:"site"`
+		Session  uint32        `json:"session"`
+		Position int64         `json:"position"`
+		Snapshot *string       `json:"snapshot"`
+	} `json:"data"`
 }
 
 func openDocument(ctx context.Context, c *rpcclient.Client, id string) (o openedDocument, err error) {
@@ -234,39 +233,33 @@ func (b *bench) typeTogether(ctx context.Context, documents map[string][]*typist
 	return r, err
 }
 
-// documents measures typists in one document, and pairs in many.
-func (b *bench) documents(ctx context.Context, rounds int) error {
-	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "\tms from the key to another editor: median\tp99\thighest\tus of CPU per delivery\tcharacters per frame\tkeys a second\t")
-	for _, w := range []struct {
-		name            string
-		documents, each int
-		rate            float64
-	}{
-		{fmt.Sprintf("%d in one document", typists), 1, typists, keysOfEach},
-		{"one beside one", 1, 2, keysOfEach},
-		{fmt.Sprintf("2 in each of %d documents", pairs), pairs, 2, pairKeys},
-	} {
-		var sum typed
-		var each []float64
-		keys := max(1, int(w.rate*typingFor.Seconds()))
-		for range rounds {
-			r, err := b.documentsOnce(ctx, w.documents, w.each, keys)
-			if err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
+// typingWorkload is so many documents with so many typists each.
+func typingWorkload(documents, each int, rate float64) workload {
+	return workload{
+		name: fmt.Sprintf("typing_%d_%d", each, documents),
+		what: fmt.Sprintf("%d typists in each of %d documents, %v keys a second each", each, documents, rate),
+		print: func(b *bench, ctx context.Context, rounds int) error {
+			var sum typed
+			var cpu []float64
+			for range rounds {
+				r, err := b.typeOnce(ctx, documents, each, max(1, int(rate*typingFor.Seconds())))
+				if err != nil {
+					return err
+				}
+				sum.took, sum.delivered, sum.frames = append(sum.took, r.took...), sum.delivered+r.delivered, sum.frames+r.frames
+				cpu = append(cpu, perDelivery(r.cpu, int(r.delivered)))
 			}
-			sum.took, sum.delivered, sum.frames = append(sum.took, r.took...), sum.delivered+r.delivered, sum.frames+r.frames
-			each = append(each, perDelivery(r.cpu, int(r.delivered)))
-		}
-		slices.Sort(sum.took)
-		at := func(q float64) float64 { return sum.took[int(q*float64(len(sum.took)-1))].Seconds() * 1000 }
-		fmt.Fprintf(t, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t%.0f\t\n", w.name, at(0.5), at(0.99), at(1), median(each),
-			float64(sum.delivered)/float64(max(1, sum.frames)), float64(w.documents*w.each)*w.rate)
+			slices.Sort(sum.took)
+			at := func(q float64) float64 { return sum.took[int(q*float64(len(sum.took)-1))].Seconds() * 1000 }
+			t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+			fmt.Fprintln(t, "ms from a key to another editor: median\tp99\thighest\tus of CPU per delivery\tcharacters in a frame\t")
+			fmt.Fprintf(t, "%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t\n", at(0.5), at(0.99), at(1), median(cpu), float64(sum.delivered)/float64(max(1, sum.frames)))
+			return t.Flush()
+		},
 	}
-	return t.Flush()
 }
 
-func (b *bench) documentsOnce(ctx context.Context, documents, each, keys int) (r typed, err error) {
+func (b *bench) typeOnce(ctx context.Context, documents, each, keys int) (r typed, err error) {
 	c := b.client()
 	open := map[string][]*typist{}
 	defer func() {
@@ -361,7 +354,7 @@ func (t *typist) await(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		var note struct{ Params struct{ Operations []byte } }
+		var note struct{ Params struct{ Operations []byte } } // encoding/json does not mind the case
 		if err := json.Unmarshal(frame, &note); err != nil {
 			return err
 		}
