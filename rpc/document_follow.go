@@ -24,7 +24,7 @@ func followMethods(m *jsonrpc.Mux, api API, d *entityDoc) {
 type showPresenceParams struct {
 	ID       uuid.UUID     `json:"id"`
 	Site     textcrdt.Site `json:"site"`
-	Presence *presence     `json:"presence"`
+	Presence *presence     `json:"presence,omitzero"`
 }
 
 // presence is what somebody shows of themselves to those who have the same document open.

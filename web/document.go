@@ -180,7 +180,9 @@ type pages struct {
 func (e *sse) followDocument(id uuid.UUID, since int64) (first string, err error) {
 	p := &pages{e, make(chan struct{})}
 	f, err := e.follow(e.as(e.user()), id, since, p)
-	if err != nil {
+	if failed := apperr.From(err); err != nil && failed.Kind == apperr.ResyncRequired {
+		return "", failed.With("reason", changelog.Ahead)
+	} else if err != nil {
 		return "", err
 	}
 	e.start, e.position = func() { close(p.begun) }, f.Position
