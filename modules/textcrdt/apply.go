@@ -107,7 +107,7 @@ func (d *Doc) put(number uint32, op *Op, c count, off int) {
 		a := &d.authors[number]
 		s.n, s.at, s.size, s.astral = uint32(part.chars), uint32(len(a.text)), uint32(part.bytes), uint16(part.astral)
 		a.text = append(a.text, text[:part.bytes]...)
-		d.insert(off, s)
+		d.insert(off, &s)
 		d.authors[number].inserted(s.sum, s.session, s.n)
 		text = text[part.bytes:]
 		c.sub(part)

@@ -19,7 +19,8 @@ func (d *Doc) insertAt(ops []Op, pos int, text string) ([]Op, error) {
 	if c.chars == 0 {
 		return ops, nil
 	}
-	op := d.next(c.chars)
+	ops = append(ops, d.next(c.chars))
+	op := &ops[0]
 	op.Text = text
 	off := 0
 	if pos == 0 {
@@ -28,8 +29,8 @@ func (d *Doc) insertAt(ops []Op, pos int, text string) ([]Op, error) {
 		off = d.seek(pos-1) + 1
 		op.Ref = d.id(d.span(), off-1)
 	}
-	d.put(d.own, &op, c, off)
-	return append(ops, op), nil
+	d.put(d.own, op, c, off)
+	return ops, nil
 }
 
 // Delete removes n characters from pos on and returns the operations. The error wraps [ErrRange].

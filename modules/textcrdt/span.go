@@ -85,17 +85,32 @@ func (s *span) chars() int {
 // has reports whether s contains the author's character seq.
 func (s *span) has(author, seq uint32) bool { return s.author == author && seq-s.seq < s.n }
 
-// continues reports whether b, which stands right behind s, goes on where s ends, in ids and in text.
-func (s *span) continues(b *span) bool {
-	return s.seq+s.n == b.seq && s.author == b.author && s.sum+s.n == b.sum && s.session == b.session &&
-		s.deleted == b.deleted && s.at+s.size == b.at && s.n+b.n <= maxSpan
+// adjoins reports whether b, which stands right behind s, goes on where s ends, in ids and in text.
+func (s *span) adjoins(b *span) bool {
+	return s.seq+s.n == b.seq && s.author == b.author && s.sum+s.n == b.sum && s.session == b.session && s.at+s.size == b.at
 }
 
-// extend adds b, which s continues with.
-func (s *span) extend(b *span) {
-	s.n += b.n
-	s.size += b.size
-	s.astral += b.astral
+// continues reports whether s and b, which stands right behind it, can be one span.
+func (s *span) continues(b *span) bool {
+	return s.adjoins(b) && s.deleted == b.deleted && s.n+b.n <= maxSpan
+}
+
+// takes reports whether s is a tombstone that can take the first k characters of b, which stands right behind it.
+func (s *span) takes(b *span, k int) bool {
+	return s.deleted && s.adjoins(b) && int(s.n)+k <= maxSpan
+}
+
+// extend adds what c measures, drop takes it away.
+func (s *span) extend(c count) {
+	s.n += uint32(c.chars)
+	s.size += uint32(c.bytes)
+	s.astral += uint16(c.astral)
+}
+
+func (s *span) drop(c count) {
+	s.n -= uint32(c.chars)
+	s.size -= uint32(c.bytes)
+	s.astral -= uint16(c.astral)
 }
 
 // vector orders characters: a replica puts a new one right behind its origin, then past all with greater vectors. The paper's last
