@@ -25,13 +25,16 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 		if len(b.pushes) == 0 {
 			return nil
 		}
-		if err := r.screen(tx, b); err != nil {
-			return err
-		}
 		if r.doc == nil {
 			if err := r.load(tx); err != nil {
 				return err
 			}
+		}
+		if err := r.screen(tx, b); err != nil {
+			return err
+		}
+		if r.doc == nil {
+			continue
 		}
 		g, err := r.stage(tx, b, fresh)
 		var position int64
