@@ -20,28 +20,33 @@ const attempts = 8
 
 // commit commits the pushes of a batch, and answers them.
 func (r *room) commit(tx *store.Tx, b *batch) error {
+	fresh := false // whether the room has caught up since the pushes came
 	for range attempts {
 		if len(b.pushes) == 0 {
 			return nil
-		}
-		if err := r.screen(tx, b); err != nil {
-			return err
 		}
 		if r.doc == nil {
 			if err := r.load(tx); err != nil {
 				return err
 			}
 		}
-		g, err := r.stage(tx, b)
-		if err != nil {
+		if err := r.screen(tx, b); err != nil {
 			return err
 		}
-		if len(g.ops) == 0 {
+		if r.doc == nil {
+			continue
+		}
+		g, err := r.stage(tx, b, fresh)
+		var position int64
+		switch {
+		case err == nil && len(g.ops) == 0:
 			b.acknowledge(r.position)
 			return nil
+		case err == nil:
+			position, err = g.write(tx, r.document, r.membersVersion)
 		}
-		position, err := g.write(tx, r.document, r.membersVersion)
 		switch {
+		case errors.Is(err, errStale):
 		case violated(err): // another node has these operations
 		case err != nil && passing(err): // perhaps they are committed: the rows say so
 			r.hub.Logger.Warn("it is not known whether a document was written", zap.Stringer("document", r.document), zap.Error(err))
@@ -54,6 +59,7 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 		if err := r.catchUp(tx); err != nil {
 			return err
 		}
+		fresh = true
 	}
 	return fmt.Errorf("%w: its sites are not where its operations are", errCorrupt)
 }
@@ -164,8 +170,11 @@ func (b *batch) refuse(check func(*push) error) {
 	b.pushes = kept
 }
 
+// errStale is the error of a push that builds upon something which the room does not know, and another node may have committed.
+var errStale = errors.New("document: the room may have to catch up")
+
 // stage applies pushes to the replica, answers those that it does not take, and returns what of the others is not committed yet.
-func (r *room) stage(tx *store.Tx, b *batch) (g group, err error) {
+func (r *room) stage(tx *store.Tx, b *batch, fresh bool) (g group, err error) {
 	ahead := textcrdt.Version{} // where the group brings the sites
 	b.refuse(func(p *push) error {
 		if err == nil && p.site == 0 && !p.staged {
@@ -174,8 +183,12 @@ func (r *room) stage(tx *store.Tx, b *batch) (g group, err error) {
 		if err != nil {
 			return nil
 		}
-		if err := r.doc.Check(p.ops); err != nil {
-			return refusal(err)
+		if refused := r.doc.Check(p.ops); refused != nil {
+			if !fresh && errors.Is(refused, textcrdt.ErrEarly) {
+				err = errStale
+				return nil
+			}
+			return refusal(refused)
 		}
 		p.staged = true
 		if err = applyAll(r.doc, p.ops); err != nil {
