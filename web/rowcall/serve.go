@@ -13,7 +13,6 @@ import (
 
 	"rowcall/model"
 	"rowcall/modules/auth"
-	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
@@ -60,7 +59,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 		DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}, MutationRetention: cfg.Retention.Mutations,
 	})
 	limits := limit.New(cfg.Limits)
-	nodes := bus.NewPostgres(d.DB, d.listen, log)
+	nodes := newBus(cfg, d, log)
 	defer start(ctx, nodes.Run)()
 	hub := changelog.NewHub(changelog.HubConfig{
 		DB: d.DB, Log: changelog.New(), Views: views, Bus: nodes, Revoked: authn.Look, Logger: log,
