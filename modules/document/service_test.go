@@ -82,39 +82,43 @@ func TestCompaction(t *testing.T) {
 	n.whole(doc)
 }
 
-// A log that has grown has a snapshot without anybody asking for one.
+// A log that has grown gets a snapshot without anybody asking for one, also if the node has gone that should have made it.
 func TestSnapshots(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	n := w.node()
-	doc, left := w.create(), w.create()
-	for _, doc := range []*replica{n.open(doc, 1), n.open(left, 1)} {
-		var ops []textcrdt.Op
-		for i := range document.MaxTail + 1 {
-			op, err := doc.Insert(i/2, "x") // none follows the one before
-			if err != nil {
-				t.Fatal(err)
+	gone := &node{Hub: document.NewHub(document.Config{DB: w.DB, Touch: w.touch, Logger: zap.NewNop()}), w: w} // it does nothing in the background
+	grow := func(n *node, runs int) *replica {
+		t.Helper()
+		r := n.open(w.create(), 1)
+		for runs > 0 {
+			var ops []textcrdt.Op
+			for range min(runs, document.MaxRuns) {
+				op, err := r.Insert(r.Len()/2, "x") // none follows the one before
+				if err != nil {
+					t.Fatal(err)
+				}
+				ops = append(ops, op...)
 			}
-			ops = append(ops, op...)
+			r.push(n, textcrdt.AppendOps(nil, ops))
+			runs -= len(ops)
 		}
-		doc.push(n, textcrdt.AppendOps(nil, ops))
+		return r
 	}
-	wait(t, "the snapshots", func() bool { return get[int](w, `SELECT count(*) FROM document_history`) >= 2 })
-	n.whole(doc)
-
-	// One that was left behind is found.
-	w.exec(`UPDATE document_snapshot SET position = 0, snapshot = '' WHERE document_id = $1`, left.String())
-	w.exec(`DELETE FROM document_history WHERE document_id = $1`, left.String())
-	w.exec(`DELETE FROM document_operation WHERE document_id = $1`, left.String())
-	w.exec(`UPDATE document_site SET seq = 0 WHERE document_id = $1`, left.String())
-	w.exec(`UPDATE document_head SET position = 0 WHERE document_id = $1`, left.String())
-	n.stop()
-	n = w.node()
-	r := n.open(left, 1)
-	r.push(n, r.insert(0, "a"))
-	wait(t, "the touch", func() bool {
-		return get[int64](w, `SELECT position FROM document WHERE id = $1`, left.String()) > 0
-	})
+	left := grow(gone, 2*document.MaxTail+1)
+	n := w.node()
+	for _, r := range []*replica{left, grow(n, document.MaxTail+1)} {
+		wait(t, "the snapshot", func() bool {
+			return get[bool](w, `SELECT s.position = h.position FROM document_snapshot s JOIN document_head h USING (document_id)
+				WHERE document_id = $1`, r.doc.String())
+		})
+		wait(t, "the document's row", func() bool {
+			return get[bool](w, `SELECT d.position = h.position FROM document d JOIN document_head h ON h.document_id = d.id
+				WHERE d.id = $1`, r.doc.String())
+		})
+		if text := n.whole(r.doc); text != r.String() {
+			t.Errorf("%d characters, want %d", len(text), r.Len())
+		}
+	}
 }
 
 func TestUnknownOutcome(t *testing.T) {
@@ -372,6 +376,9 @@ func TestMembers(t *testing.T) {
 		t.Errorf("%s", why)
 	}
 	wants(t, push(nodes[1], c, c.insert(0, "x")), apperr.NotFound, "")
+	if rows := get[int](w, `SELECT count(*) FROM document_operation`); rows != 0 {
+		t.Errorf("%d operations are left of it", rows)
+	}
 }
 
 // A document's row is written at most once a second, whatever many nodes do, and in the end it says how far the log has come.
