@@ -75,7 +75,7 @@ func (d *Doc) behind(op *Op) int {
 		}
 		off = int(s.n)
 	} else {
-		k, _ := d.find(d.numbers[op.Ref.Site], op.Ref.Seq)
+		k, _ := d.find(d.number(op.Ref.Site), op.Ref.Seq)
 		off = k + 1
 		if newest {
 			return off
@@ -120,30 +120,27 @@ func (d *Doc) put(number uint32, op *Op, c count, off int) {
 
 // remove deletes what op, a deletion by author number, says.
 func (d *Doc) remove(number uint32, op *Op, changed func(Edit)) {
-	target := d.numbers[op.Ref.Site]
-	for rest := *op; rest.N > 0; {
-		off, _ := d.find(target, rest.Ref.Seq)
+	target := d.number(op.Ref.Site)
+	for i := 0; i < op.N; {
+		id, sum, left := op.target(i), op.Sum+uint32(i), op.N-i
+		off, _ := d.find(target, id.Seq)
 		s := d.span()
-		sum := s.sum + uint32(off)
-		k := min(rest.N, int(s.n)-off, int(rest.Sum-sum))
-		newest := sum + uint32(k) - 1
-		if rest.Back {
-			k = min(rest.N, off+1)
-			newest = sum
+		newest := s.sum + uint32(off)
+		k := min(left, int(s.n)-off, int(sum-newest))
+		if op.Back {
+			k = min(left, off+1)
 			off -= k - 1
+		} else {
+			newest += uint32(k) - 1
 		}
-		d.authors[number].deleted(rest.Sum, rest.Session, uint32(k), target, rest.Ref.Seq, rest.Back, newest)
+		d.authors[number].deleted(sum, op.Session, uint32(k), target, id.Seq, op.Back, newest)
 		if !s.deleted {
-			pos := 0
 			if changed != nil {
-				pos = d.position() + off
+				changed(Edit{Pos: d.position() + off, Deleted: k})
 			}
 			d.bury(off, k)
-			if changed != nil {
-				changed(Edit{Pos: pos, Deleted: k})
-			}
 		}
-		rest.skip(k)
+		i += k
 	}
 	d.saw(op)
 }

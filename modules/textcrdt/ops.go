@@ -195,7 +195,7 @@ func (d *opsDecoder) mention(i int) {
 }
 
 func (d *opsDecoder) read(op *Op) {
-	head := d.uvarint(bound<<opFlags | 1<<opFlags - 1)
+	head := d.uvarint(bound<<opFlags | (1<<opFlags - 1))
 	op.N = int(head >> opFlags)
 	op.Delete, op.Back = head&flagDelete != 0, head&flagBack != 0
 	own := d.state.site

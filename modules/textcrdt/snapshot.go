@@ -191,7 +191,7 @@ func (r *snapshotDecoder) readSpans() []span {
 	state := newSnapshotState(len(r.doc.authors))
 	for i := range spans {
 		s := &spans[i]
-		head := r.uvarint(bound<<spanFlags | 1<<spanFlags - 1)
+		head := r.uvarint(bound<<spanFlags | (1<<spanFlags - 1))
 		s.n = uint32(head >> spanFlags)
 		s.deleted = head&spanDeleted != 0
 		site := state.site
