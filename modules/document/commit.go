@@ -113,14 +113,12 @@ func (r *room) screen(tx *store.Tx, b *batch) error {
 			return err
 		}
 	}
-	b.refuse(func(p *push) error {
-		err := r.mayWrite(p)
-		if err != nil && p.staged {
+	return b.refuse(func(p *push) (refused, err error) {
+		if refused = r.mayWrite(p); refused != nil && p.staged {
 			r.doc = nil // which has its operations
 		}
-		return err
+		return refused, nil
 	})
-	return nil
 }
 
 func (r *room) mayWrite(p *push) error {
@@ -157,17 +155,22 @@ func (r *room) owns(user int64, site textcrdt.Site) bool {
 	return known && owner == user
 }
 
-// refuse answers the pushes that check has an error for.
-func (b *batch) refuse(check func(*push) error) {
+// refuse answers the pushes that check refuses. Those after an error are left.
+func (b *batch) refuse(check func(*push) (refused, err error)) error {
 	kept := b.pushes[:0]
-	for _, p := range b.pushes {
-		if err := check(p); err != nil {
-			p.answer(0, err)
-		} else {
+	for i, p := range b.pushes {
+		switch refused, err := check(p); {
+		case err != nil:
+			b.pushes = append(kept, b.pushes[i:]...)
+			return err
+		case refused != nil:
+			p.answer(0, refused)
+		default:
 			kept = append(kept, p)
 		}
 	}
 	b.pushes = kept
+	return nil
 }
 
 // errStale is the error of a push that builds upon something which the room does not know, and another node may have committed.
@@ -176,23 +179,22 @@ var errStale = errors.New("document: the room may have to catch up")
 // stage applies pushes to the replica, answers those that it does not take, and returns what of the others is not committed yet.
 func (r *room) stage(tx *store.Tx, b *batch, fresh bool) (g group, err error) {
 	ahead := textcrdt.Version{} // where the group brings the sites
-	b.refuse(func(p *push) error {
-		if err == nil && p.site == 0 && !p.staged {
-			err = r.number(tx, p, ahead)
-		}
-		if err != nil {
-			return nil
-		}
-		if refused := r.doc.Check(p.ops); refused != nil {
-			if !fresh && errors.Is(refused, textcrdt.ErrEarly) {
-				err = errStale
-				return nil
+	err = b.refuse(func(p *push) (refused, err error) {
+		if p.site == 0 && !p.staged {
+			if err := r.number(tx, p, ahead); err != nil {
+				return nil, err
 			}
-			return refusal(refused)
+		}
+		switch err := r.doc.Check(p.ops); {
+		case err == nil:
+		case errors.Is(err, textcrdt.ErrEarly) && !fresh:
+			return nil, errStale
+		default:
+			return refusal(err), nil
 		}
 		p.staged = true
-		if err = applyAll(r.doc, p.ops); err != nil {
-			return nil
+		if err := applyAll(r.doc, p.ops); err != nil {
+			return nil, err
 		}
 		for _, op := range p.ops {
 			known := max(r.persisted[op.Site], ahead[op.Site])
@@ -205,7 +207,7 @@ func (r *room) stage(tx *store.Tx, b *batch, fresh bool) (g group, err error) {
 			}
 			g.add(p.user, op)
 		}
-		return nil
+		return nil, nil
 	})
 	return g, err
 }

@@ -279,7 +279,7 @@ func TestFailure(t *testing.T) {
 	r, other := n.open(bad, 1), n.open(good, 1)
 	r.push(n, r.insert(0, "abc"))
 	other.push(n, other.insert(0, "def"))
-	onBad, onGood := n.follow(bad, 1, 1), n.follow(good, 1, 1)
+	onBad := n.follow(bad, 1, 1)
 
 	n.Panic(tenant, bad)
 	wants(t, push(n, r, r.insert(0, "x")), apperr.Internal, "")
@@ -294,7 +294,7 @@ func TestFailure(t *testing.T) {
 
 	n.stop()
 	n = w.node()
-	onGood = n.follow(good, 1, 1)
+	onGood := n.follow(good, 1, 1)
 	w.exec(`UPDATE document_operation SET op = '\x00' WHERE document_id = $1 AND position = 1`, bad.String())
 	wants(t, push(n, again, again.insert(0, "z")), apperr.Internal, "")
 	onBad = n.follow(bad, 1, 0)
