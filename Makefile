@@ -1,11 +1,11 @@
-# What can be done here. CI runs "make test check interop offline-test clients".
+# What can be done here. CI runs "make test check interop offline-test clients brokers".
 
 GO            ?= go
 GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME      ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build race fuzz interop offline-test clients quick-dev offline bench golden generate recreate-db
+.PHONY: help run test check fmt lint build race fuzz interop offline-test clients brokers quick-dev offline bench golden generate recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,17 @@ fuzz:
 interop: ## run clients that others wrote, from npm and Go modules, against the server; needs Node 20
 	cd interop && npm ci --no-audit --no-fund --loglevel=error
 	cd interop && $(GO) vet ./... && $(GO) test -count=1 ./...
+
+# moto imitates SNS and SQS. These parts of it suffice; all of it is three times as large.
+.data/moto/bin/moto_server:
+	python3 -m venv .data/moto
+	.data/moto/bin/pip install -q --disable-pip-version-check moto==5.1.22 flask==3.1.3 flask-cors==6.0.5
+
+brokers: .data/moto/bin/moto_server ## test what -tags brokers adds; needs Python 3, and Debian's rabbitmq-server for RabbitMQ
+	$(GO) vet -tags brokers ./modules/bus/... ./web/rowcall
+	$(GOLANGCI_LINT) run --build-tags brokers ./modules/bus/... ./web/rowcall/...
+	MOTO_SERVER=$(CURDIR)/$< $(GO) test -tags brokers -count=1 . ./modules/bus/broker
+	$(GO) test -tags brokers -count=1 -run 'TestBusURL|TestNodesByNATS' ./web/rowcall
 
 quick-dev: ## run the quick_dev example against the server on 127.0.0.1:8080 (make run)
 	@$(GO) run ./examples/quick_dev

@@ -4,6 +4,7 @@ package broker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -99,7 +100,9 @@ func connect(t *testing.T, url string) *link {
 func (l *link) close(t *testing.T) {
 	t.Helper()
 	l.stop()
-	<-l.ended
+	if err := <-l.ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 	if err := l.Close(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)
 	}
@@ -131,7 +134,7 @@ func (l *link) next(t *testing.T) string {
 func contract(t *testing.T, url string) {
 	a, b := connect(t, url), connect(t, url)
 	var took []time.Duration
-	for i := range 50 {
+	for i := range 25 {
 		body := fmt.Sprintf(`{"n":%d,"text":"ü \"\n"}`, i)
 		start := time.Now()
 		a.send(t, body)

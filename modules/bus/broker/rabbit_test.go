@@ -63,5 +63,10 @@ func TestRabbit(t *testing.T) {
 		t.Error(err)
 	}
 	run()
-	contract(t, url)
+	l = connect(t, url)
+	l.send(t, `"again"`)
+	if got := l.next(t); got != `"again"` {
+		t.Errorf("%q", got)
+	}
+	l.close(t)
 }
