@@ -107,6 +107,11 @@ export class Doc {
     return this.#clock;
   }
 
+  /** The session of what this site does next. */
+  get session(): number {
+    return Math.max(this.#session, this.#seenSession);
+  }
+
   /** How many operations wait for others. */
   get early(): number {
     return this.#early.length;
@@ -124,9 +129,9 @@ export class Doc {
 
   /**
    * Deletes, and inserts in that place. Half of a surrogate pair is never left: if the place begins or ends inside of a pair, the whole pair is replaced, and
-   * a half that stands alone in the new text becomes U+FFFD.
+   * a half that stands alone in the new text becomes U+FFFD. changed is told what has happened to the text.
    */
-  replace(pos: number, units: number, text: string): Op[] {
+  replace(pos: number, units: number, text: string, changed?: (change: Change) => void): Op[] {
     if (this.site === 0) throw new Error("site 0 cannot write");
     let end = pos + units;
     if (!(pos >= 0 && units >= 0 && end <= this.length)) throw new RangeError(`${pos} to ${end} is not in the text, which has ${this.length}`);
@@ -144,7 +149,7 @@ export class Doc {
       const target = { site: span.site.id, seq: span.seq + first };
       const { id, session, sum, n } = this.#next(last - first);
       const op: Delete = { kind: "delete", id, session, sum, n, target, back: false };
-      this.#delete(op);
+      this.#delete(op, changed);
       append(ops, op);
     }
     if (text === "") return ops;
@@ -152,7 +157,7 @@ export class Doc {
     const origin = pos === 0 ? start : this.#characterAt(pos - 1);
     const { id, session, sum, n } = this.#next(codePoints(text));
     const op: Insert = { kind: "insert", id, session, sum, n, origin, text };
-    this.#insert(op);
+    this.#insert(op, changed);
     ops.push(op);
     return ops;
   }
@@ -228,7 +233,7 @@ export class Doc {
     const id = { site: this.site, seq: (this.#sites.get(this.site)?.seq ?? 0) + 1 };
     const sum = this.#clock + 1;
     if (sum + n > maxNumber) throw new RangeError("the document is full");
-    return { id, session: Math.max(this.#session, this.#seenSession), sum, n };
+    return { id, session: this.session, sum, n };
   }
 
   /** The id of the visible character at the position. */
