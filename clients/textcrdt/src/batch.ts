@@ -84,9 +84,12 @@ export function decodeOps(bytes: Uint8Array): Op[] {
     sites.push({ id, index, first, next: first, touched: 0 });
   }
   if (new Set(sites.map(({ id }) => id)).size < sites.length || sites.some(({ id }) => id === 0)) throw malformed("a site is 0 or there twice");
+  // They stand in the order in which the runs mention them.
+  let mentioned = 0;
   const at = (index: number) => {
     const site = sites[index];
-    if (!site) throw malformed("there is no such site");
+    if (!site || index > mentioned) throw malformed("there is no such site");
+    if (index === mentioned) mentioned++;
     return site;
   };
   const ops: Op[] = [];
@@ -97,6 +100,7 @@ export function decodeOps(bytes: Uint8Array): Op[] {
     const head = body.uvarint();
     const bits = head % flags;
     const n = (head - bits) / flags;
+    const before = { own, sum, session };
     if (bits & otherSite) own = at(body.uvarint());
     if (!own || own.next === 0) throw malformed("a run has no site");
     if (bits & otherSum) sum += body.svarint();
@@ -106,6 +110,9 @@ export function decodeOps(bytes: Uint8Array): Op[] {
       const index = body.uvarint();
       refs = index === 0 ? undefined : at(index - 1);
     }
+    const needless =
+      (bits & otherSite && own === before.own) || (bits & otherSum && sum === before.sum) || (bits & otherSession && session === before.session) || (bits & otherRefSite && refs === own);
+    if (needless) throw malformed("a run is not told in the shortest way");
     const ref = refs ? { site: refs.id, seq: refs.touched + body.svarint() } : start;
     const id = { site: own.id, seq: own.next };
     const within = n > 0 && id.seq + n - 1 <= maxNumber && sum > 0 && sum + n - 1 <= maxNumber && (!refs || (ref.seq > 0 && ref.seq <= maxNumber));
@@ -122,6 +129,7 @@ export function decodeOps(bytes: Uint8Array): Op[] {
     own.next += n;
     sum += n;
   }
+  if (mentioned < sites.length || sites.some(({ first, next }) => first !== 0 && next === first)) throw malformed("a site has no runs");
   const texts = body.texts();
   const whole = ops.map((op) => (op.kind === "insert" ? { ...op, text: texts.take(op.n) } : op));
   texts.end();

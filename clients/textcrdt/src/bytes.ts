@@ -5,7 +5,7 @@ import { deflateSync, inflateSync } from "fflate";
 import { insidePair, TextError } from "./op.js";
 
 /** How long an inflated body may be. */
-const maxBody = 256 << 20;
+const maxBody = 64 << 20;
 /** DEFLATE makes no more than this many bytes of one. */
 const maxRatio = 1032;
 

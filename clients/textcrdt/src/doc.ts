@@ -1,5 +1,6 @@
 import { type Delete, type Id, type Insert, type Op, TextError, type Version } from "./op.js";
 import { append, codePoints, dropFirst, insidePair, maxNumber, maxSite, pointsOf, start, unitsOf, wellFormed } from "./op.js";
+import { malformed } from "./bytes.js";
 import { Site } from "./site.js";
 import { readSnapshot, writeSnapshot } from "./snapshot.js";
 import { maxSpan, Span, Tree, type Vector } from "./tree.js";
@@ -140,7 +141,7 @@ export class Doc {
     if (last) text += last[1];
     if (first) pos--;
     if (last) end++;
-    const ops: Op[] = [];
+    const deletes: Delete[] = [];
     while (pos < end) {
       const { span, offset } = this.#tree.find(pos, "units");
       const first = pointsOf(span.text, span.n, offset);
@@ -148,18 +149,19 @@ export class Doc {
       end -= unitsOf(span.text, span.n, last) - offset;
       const target = { site: span.site.id, seq: span.seq + first };
       const { id, session, sum, n } = this.#next(last - first);
-      const op: Delete = { kind: "delete", id, session, sum, n, target, back: false };
-      this.#delete(op, changed);
-      append(ops, op);
+      const op = this.#delete({ kind: "delete", id, session, sum, n, target, back: false }, changed);
+      const before = deletes[deletes.length - 1];
+      // What one edit deletes is in runs forwards, as the Go library has them.
+      if (before && before.target.seq < target.seq) append(deletes, op);
+      else deletes.push(op);
     }
-    if (text === "") return ops;
+    if (text === "") return deletes;
     text = wellFormed(text);
     const origin = pos === 0 ? start : this.#characterAt(pos - 1);
     const { id, session, sum, n } = this.#next(codePoints(text));
     const op: Insert = { kind: "insert", id, session, sum, n, origin, text };
     this.#insert(op, changed);
-    ops.push(op);
-    return ops;
+    return [...deletes, op];
   }
 
   /**
@@ -253,15 +255,15 @@ export class Doc {
   /** Applies an operation, if it is not early: then it gives false. */
   #apply(op: Op, changed?: (change: Change) => void): boolean {
     checkShape(op);
-    const known = (this.#sites.get(op.id.site)?.seq ?? 0) + 1 - op.id.seq;
-    if (known < 0 || op.sum > this.#clock + 1) return false;
+    const site = this.#sites.get(op.id.site);
+    const known = (site?.seq ?? 0) + 1 - op.id.seq;
+    if (known < 0) return false;
     if (known > 0) this.#checkKnown(op, Math.min(known, op.n));
     if (known >= op.n) return true;
     const rest = known > 0 ? dropFirst(op, known) : op;
-    const ref = rest.kind === "insert" ? rest.origin : rest.target;
-    const most = rest.kind === "insert" || rest.back ? ref.seq : ref.seq + rest.n - 1;
-    if (ref.site !== 0 && most > (this.#sites.get(ref.site)?.seq ?? 0)) return false;
-    this.#checkVectors(rest);
+    if (rest.sum > this.#clock + 1) return false;
+    if (site && (rest.sum <= site.sum || rest.session < site.session)) throw malformed("the operation is less than what its site did before");
+    if (!this.#hasRefs(rest)) return false;
     if (rest.kind === "insert") this.#insert(rest, changed);
     else this.#delete(rest, changed);
     return true;
@@ -300,7 +302,7 @@ export class Doc {
       const its = span ? span.seq : (it as Delete | undefined)?.id.seq ?? Infinity;
       if (it && its <= seq) {
         const same = (it instanceof Span) === (op.kind === "insert") && it.session === op.session && it.sum - its === op.sum - op.id.seq;
-        if (!same) throw new TextError("malformed", "the operation is known as another one");
+        if (!same) throw malformed("the operation is known as another one");
         seq = its + it.n;
       } else {
         seq = base + 1;
@@ -308,25 +310,23 @@ export class Doc {
     }
   }
 
-  /** Throws unless the operation comes behind the site's last one, and behind what it refers to. */
-  #checkVectors(op: Op): void {
-    const site = this.#sites.get(op.id.site);
-    if (site && (op.session < site.session || op.sum <= site.sum)) throw new TextError("malformed", "the site's clock runs backwards");
+  /** Tells whether what the operation refers to is there. It throws if that is no character, or not less. */
+  #hasRefs(op: Op): boolean {
     const ref = op.kind === "insert" ? op.origin : op.target;
-    if (ref.site === 0) return;
-    const first = op.kind === "delete" && op.back ? ref.seq - op.n + 1 : ref.seq;
-    const end = op.kind === "delete" ? first + op.n : first + 1;
-    const refs = this.#sites.get(ref.site)!;
-    for (let seq = first; seq < end; ) {
+    if (ref.site === 0) return true;
+    const refs = this.#sites.get(ref.site);
+    const step = op.kind === "delete" && op.back ? -1 : 1;
+    const n = op.kind === "delete" ? op.n : 1;
+    for (let i = 0; i < n; ) {
+      const seq = ref.seq + step * i;
+      if (!refs || seq > refs.seq) return false;
       const span = refs.find(seq);
-      if (!span) throw new TextError("malformed", "the operation refers to what is no character");
-      // Where the targets' sums rise, the first decides; where they fall, it is the first that the operation comes to.
-      const offset = Math.min(end, span.seq + span.n) - 1 - span.seq;
-      const i = op.kind === "delete" ? (op.back ? ref.seq - span.seq - offset : span.seq + offset - ref.seq) : 0;
-      const v = { site: { id: op.id.site }, session: op.session, sum: op.sum + i };
-      if (op.session < span.session || !span.less(offset, v)) throw new TextError("malformed", "the operation is not behind what it refers to");
-      seq = span.seq + span.n;
+      if (!span) throw malformed("the operation refers to what is no character");
+      // Where the targets' sums rise with those of the operation, and where they fall, the first in the span decides.
+      if (span.session > op.session || span.sum + seq - span.seq >= op.sum + i) throw malformed("the operation is not greater than what it refers to");
+      i += step < 0 ? seq - span.seq + 1 : span.seq + span.n - seq;
     }
+    return true;
   }
 
   /** Puts an insertion's characters into the tree. */
@@ -373,22 +373,28 @@ export class Doc {
     return this.#tree.pass(span, v);
   }
 
-  /** Hides a deletion's targets. */
-  #delete(op: Delete, changed?: (change: Change) => void): void {
-    this.#advance(op);
-    const site = this.#sites.get(op.target.site)!;
-    let seq = op.back ? op.target.seq - op.n + 1 : op.target.seq;
-    for (const end = seq + op.n; seq < end; ) {
-      let span = site.find(seq)!;
+  /** Hides a deletion's targets. It gives the operation with what is known of them. */
+  #delete(op: Delete, changed?: (change: Change) => void): Delete {
+    const targets = this.#sites.get(op.target.site)!;
+    const last = op.back ? op.target.seq : op.target.seq + op.n - 1;
+    let seq = last - op.n + 1;
+    let newest = 0;
+    while (seq <= last) {
+      let span = targets.find(seq)!;
+      newest = span.sum + Math.min(last - span.seq, span.n - 1);
       if (!span.deleted) {
         if (seq > span.seq) span = this.#split(span, seq - span.seq);
-        if (end < span.seq + span.n) this.#split(span, end - span.seq);
+        if (last < span.seq + span.n - 1) this.#split(span, last + 1 - span.seq);
         changed?.({ pos: this.#tree.before(span, "units"), deleted: span.units, text: "" });
         this.#tree.hide(span);
       }
       seq = span.seq + span.n;
       this.#join(span);
     }
+    const { kind, id, session, sum, n, target, back } = op;
+    const known: Delete = { kind, id, session, sum, n, target, back, newest };
+    this.#advance(known);
+    return known;
   }
 
   #split(span: Span, offset: number): Span {
@@ -436,13 +442,14 @@ function checkShape(op: Op): void {
     within(op.n, 1, maxNumber) &&
     within(op.id.seq, 1, maxNumber - op.n + 1) &&
     within(op.sum, 1, maxNumber - op.n + 1) &&
-    within(op.session, 0, maxSite) &&
+    within(op.session, 0, maxNumber) &&
     within(ref.site, 0, maxSite) &&
     within(ref.seq, 0, maxNumber) &&
     (op.kind === "insert"
       ? (ref.site === 0) === (ref.seq === 0) && codePoints(op.text) === op.n && wellFormed(op.text) === op.text
-      : ref.site > 0 && (op.back ? ref.seq >= op.n : ref.seq >= 1 && ref.seq + op.n - 1 <= maxNumber));
-  if (!ok) throw new TextError("malformed", "it is no operation");
+      : ref.site > 0 && ref.seq >= (op.back ? op.n : 1)) &&
+    (ref.site !== op.id.site || (op.kind === "delete" && !op.back ? ref.seq + op.n - 1 : ref.seq) < op.id.seq);
+  if (!ok) throw malformed("it is no operation");
 }
 
 /** The anchor as text: "3.17a" is behind the character 3.17, "3.17b" before it. */

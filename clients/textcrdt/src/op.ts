@@ -27,6 +27,8 @@ export interface Delete extends Run {
   readonly kind: "delete";
   readonly target: Id;
   readonly back: boolean;
+  /** The greatest sum of the targets, if it is known. It is not sent. */
+  readonly newest?: number;
 }
 
 /** An operation: a run of consecutive ids. docs/textcrdt.md says what it means. */
@@ -86,16 +88,18 @@ export function join(a: Op, b: Op): Op | undefined {
   if (a.kind === "delete" && b.kind === "delete" && a.target.site === b.target.site) {
     const forward = (a.n === 1 || !a.back) && (b.n === 1 || !b.back) && b.target.seq === a.target.seq + a.n;
     const back = (a.n === 1 || a.back) && (b.n === 1 || b.back) && b.target.seq === a.target.seq - a.n;
-    return forward || back ? { kind: "delete", id, session, sum, n, target: a.target, back } : undefined;
+    // All targets' sums must be less than the run's first, so that operations in the order of their sums are never early.
+    const newest = Math.max(a.newest ?? Infinity, b.newest ?? Infinity);
+    return forward || back ? (newest < sum ? { kind: "delete", id, session, sum, n, target: a.target, back, newest } : undefined) : undefined;
   }
   return undefined;
 }
 
 /** Adds an operation to the end of a list, to the last one of it if it continues that. */
-export function append(ops: Op[], op: Op): void {
+export function append<T extends Op>(ops: T[], op: T): void {
   const last = ops[ops.length - 1];
   const joined = last && join(last, op);
-  if (joined) ops[ops.length - 1] = joined;
+  if (joined) ops[ops.length - 1] = joined as T;
   else ops.push(op);
 }
 

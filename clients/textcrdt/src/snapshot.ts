@@ -96,10 +96,14 @@ export function readSnapshot(bytes: Uint8Array): Snapshot & { spans: Span[] } {
     const head = body.uvarint();
     const bits = head % flags;
     const n = (head - bits) / flags;
+    const before = { state, session };
     if (bits & otherSite) state = vector[body.uvarint()];
     if (!state) throw malformed("a span has no site");
+    const { lag } = state;
     if (bits & otherLag) state.lag += body.svarint();
     if (bits & otherSession) session = body.uvarint(greatest);
+    const needless = (bits & otherSite && state === before.state) || (bits & otherLag && state.lag === lag) || (bits & otherSession && session === before.session);
+    if (needless) throw malformed("a span is not told in the shortest way");
     const seq = state.next + body.svarint();
     const sum = seq + state.lag;
     const ok = n > 0 && seq > 0 && seq + n - 1 <= state.site.seq && sum > 0 && sum + n - 1 <= clock;
@@ -117,8 +121,8 @@ export function readSnapshot(bytes: Uint8Array): Snapshot & { spans: Span[] } {
   for (const span of spans) own.get(span.site)!.push(span);
   for (const [site, its] of own) {
     its.sort((a, b) => a.seq - b.seq);
-    const sound = its.every((span, i) => i === 0 || (its[i - 1]!.seq + its[i - 1]!.n <= span.seq && its[i - 1]!.sum + its[i - 1]!.n <= span.sum));
-    if (!sound) throw malformed("two spans have the same characters");
+    const sound = its.every((span, i) => i === 0 || (its[i - 1]!.seq + its[i - 1]!.n <= span.seq && its[i - 1]!.sum + its[i - 1]!.n <= span.sum && its[i - 1]!.session <= span.session));
+    if (!sound) throw malformed("two spans contradict each other");
     site.fill(its);
   }
   return { spans, sites: new Map(vector.map(({ site }) => [site.id, site])), clock, session: greatest };
