@@ -18,6 +18,16 @@ export interface Anchor {
   readonly before: boolean;
 }
 
+/** A character, deleted or not. */
+export interface Character {
+  /** Where it is, or would be. */
+  readonly pos: number;
+  readonly deleted: boolean;
+  /** A deleted one of a snapshot has none. */
+  readonly text: string;
+  readonly sum: number;
+}
+
 /** How many early operations wait at the most. */
 const maxEarly = 10_000;
 
@@ -214,6 +224,28 @@ export class Doc {
     if (!span) return undefined;
     const offset = span.deleted ? 0 : unitsOf(span.text, span.n, id.seq - span.seq + (before ? 0 : 1));
     return this.#tree.before(span, "units") + offset;
+  }
+
+  /** The character of the id; undefined if it is not known. */
+  character({ site, seq }: Id): Character | undefined {
+    const span = this.#sites.get(site)?.find(seq);
+    if (!span) return undefined;
+    const from = unitsOf(span.text, span.n, seq - span.seq);
+    const to = unitsOf(span.text, span.n, seq - span.seq + 1);
+    const pos = this.#tree.before(span, "units") + (span.deleted ? 0 : from);
+    return { pos, deleted: span.deleted, text: span.text.slice(from, to), sum: span.sum + seq - span.seq };
+  }
+
+  /** Tells which of two characters that are known comes first in the document, as sort wants it. */
+  compare(a: Id, b: Id): number {
+    const x = this.#sites.get(a.site)!.find(a.seq)!;
+    const y = this.#sites.get(b.site)!.find(b.seq)!;
+    return x === y ? a.seq - b.seq : this.#tree.compare(x, y);
+  }
+
+  /** The deletions that the document knows of, of all sites. */
+  *deletions(): Generator<Delete, void, undefined> {
+    for (const site of this.#sites.values()) yield* site.deletes;
   }
 
   /** How many code points come before the position. */

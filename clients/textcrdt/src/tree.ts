@@ -181,6 +181,15 @@ export class Tree {
     return sum;
   }
 
+  /** Tells which of two spans comes first, as sort wants it. */
+  compare(a: Span, b: Span): number {
+    if (a.leaf === b.leaf) return a.leaf.spans.indexOf(a) - a.leaf.spans.indexOf(b);
+    let [x, y]: (Inner | Leaf)[] = [a.leaf, b.leaf];
+    while (x!.parent !== y!.parent) [x, y] = [x!.parent!, y!.parent!]; // all leaves are at the same depth
+    const { children } = x!.parent!;
+    return children.indexOf(x!) - children.indexOf(y!);
+  }
+
   /** The last of the spans behind the given one (undefined: the start) that have greater vectors, without a lesser one between. Subtrees are passed as a whole. */
   pass(after: Span | undefined, v: Vector): Span | undefined {
     const leaf = after?.leaf ?? this.first;
