@@ -66,9 +66,10 @@ generate: ## write the generated parts of the clients anew, after a wanted chang
 	$(GO) run ./web/rowcall generate ts -o clients/ts/src
 	$(GO) run ./web/rowcall generate go -o clients/go/api
 
-clients: ## build the TypeScript client and test it against the server; needs Node 20 and npm
+clients: ## build the TypeScript client and test it against the server, and text that merges; needs Node 20 and npm
 	$(GO) build -o bin/rowcall ./web/rowcall
 	cd clients/ts && npm ci --no-audit --no-fund && npm run build && npm run check && npm test
+	cd clients/textcrdt && npm ci --no-audit --no-fund && npm run build && npm test
 
 recreate-db: ## drop the development database and make it anew, with the demo data
 	@$(GO) run ./web/rowcall recreate-db
