@@ -5,7 +5,7 @@ GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lin
 FUZZTIME      ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build race fuzz interop offline-test clients quick-dev offline bench golden generate recreate-db
+.PHONY: help run test check fmt lint build race fuzz interop offline-test clients quick-dev offline editor bench golden generate recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ quick-dev: ## run the quick_dev example against the server on 127.0.0.1:8080 (ma
 
 offline: ## run the example of private notes against the server on 127.0.0.1:8080 (make run)
 	@cd examples/offline && $(GO) run .
+
+editor: ## serve the example of a text that several people edit, against the server on 127.0.0.1:8080 (make run); needs Node 20 and npm
+	cd examples/editor && npm ci --no-audit --no-fund && npm run build && exec $(GO) run .
 
 offline-test: ## test that example, which has a Go module of its own, against the server
 	cd examples/offline && $(GO) vet ./... && $(GO) test -count=1 ./...

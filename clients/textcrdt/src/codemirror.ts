@@ -305,11 +305,9 @@ class Caret extends WidgetType {
     caret.className = "cm-peerCaret";
     caret.style.setProperty("--peer", this.color);
     caret.setAttribute("aria-hidden", "true");
-    const label = document.createElement("span");
-    label.className = "cm-peerName";
-    label.textContent = this.name;
-    // The caret must not be a place where a line can be broken.
-    caret.append("\u2060", label, "\u2060");
+    // Neither the name is text that could be copied, nor is here a place where a line could be broken.
+    caret.dataset["name"] = this.name;
+    caret.textContent = "\u2060";
     return caret;
   }
 
@@ -321,7 +319,8 @@ class Caret extends WidgetType {
 const theme = EditorView.baseTheme({
   ".cm-peerSelection": { backgroundColor: "color-mix(in srgb, var(--peer) 25%, transparent)" },
   ".cm-peerCaret": { position: "relative", borderLeft: "2px solid var(--peer)", marginLeft: "-1px", marginRight: "-1px" },
-  ".cm-peerName": {
+  ".cm-peerCaret[data-name]:not([data-name=''])::after": {
+    content: "attr(data-name)",
     position: "absolute",
     bottom: "100%",
     left: "-1px",
@@ -334,6 +333,5 @@ const theme = EditorView.baseTheme({
     pointerEvents: "none",
     zIndex: 5,
   },
-  ".cm-peerName:empty": { display: "none" },
 });
 

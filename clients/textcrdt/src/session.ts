@@ -373,14 +373,13 @@ export class DocumentSession {
     this.#opened = { document, role };
     doc ??= answer.snapshot === null ? new Doc(site, session) : Doc.load(fromBase64(answer.snapshot), site, session);
     let page: Page = answer;
-    const position = this.#position;
     for (;;) {
       this.#apply(doc, page.operations, page.position);
       if (!page.more) break;
       page = await socket.call<Page>("read_document_operations", { id: this.id, since: this.#position });
     }
     if (!this.#doc) this.#begin(doc);
-    else if (position !== this.#position) this.#tell("status");
+    this.#acknowledge(version[site] ?? 0);
     for (const shown of answer.presence) this.#meet(shown);
   }
 
