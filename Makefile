@@ -5,7 +5,7 @@ GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lin
 FUZZTIME      ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build race fuzz interop offline-test clients brokers quick-dev offline bench golden generate recreate-db
+.PHONY: help run test check fmt lint build race fuzz interop offline-test clients brokers quick-dev offline editor bench golden generate recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ quick-dev: ## run the quick_dev example against the server on 127.0.0.1:8080 (ma
 offline: ## run the example of private notes against the server on 127.0.0.1:8080 (make run)
 	@cd examples/offline && $(GO) run .
 
+editor: ## serve the example of a text that several people edit, against the server on 127.0.0.1:8080 (make run); needs Node 20 and npm
+	cd examples/editor && npm ci --no-audit --no-fund && npm run build && exec $(GO) run .
+
 offline-test: ## test that example, which has a Go module of its own, against the server
 	cd examples/offline && $(GO) vet ./... && $(GO) test -count=1 ./...
 
@@ -77,9 +80,10 @@ generate: ## write the generated parts of the clients anew, after a wanted chang
 	$(GO) run ./web/rowcall generate ts -o clients/ts/src
 	$(GO) run ./web/rowcall generate go -o clients/go/api
 
-clients: ## build the TypeScript client and test it against the server; needs Node 20 and npm
+clients: ## build the TypeScript client and test it against the server, and text that merges; needs Node 20 and npm
 	$(GO) build -o bin/rowcall ./web/rowcall
 	cd clients/ts && npm ci --no-audit --no-fund && npm run build && npm run check && npm test
+	cd clients/textcrdt && npm ci --no-audit --no-fund && npm run build && npm test
 
 recreate-db: ## drop the development database and make it anew, with the demo data
 	@$(GO) run ./web/rowcall recreate-db
