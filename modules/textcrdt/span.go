@@ -30,20 +30,16 @@ func measure(text string) (c count, ok bool) {
 	if len(text) == 1 && text[0] < utf8.RuneSelf {
 		return count{chars: 1, bytes: 1}, true
 	}
-	c.bytes = len(text)
-	for i := 0; i < len(text); c.chars++ {
-		if text[i] < utf8.RuneSelf {
-			i++
-			continue
+	if !utf8.ValidString(text) {
+		return count{}, false
+	}
+	c = count{chars: utf8.RuneCountInString(text), bytes: len(text)}
+	if c.chars < c.bytes {
+		for i := range len(text) {
+			if text[i] >= 0xf0 {
+				c.astral++
+			}
 		}
-		r, size := utf8.DecodeRuneInString(text[i:])
-		if r == utf8.RuneError && size == 1 {
-			return count{}, false
-		}
-		if size == 4 {
-			c.astral++
-		}
-		i += size
 	}
 	return c, true
 }
