@@ -18,6 +18,7 @@ const (
 // is refused, Apply returns an [*OpError] and leaves the rest alone; what came before it stays applied. changed, if not nil, is told
 // what happens to the text, in this order; it must not use d.
 func (d *Doc) Apply(ops []Op, changed func(Edit)) error {
+	var refused error
 	for i := range ops {
 		op := ops[i]
 		err := d.apply(&op, changed)
@@ -25,11 +26,12 @@ func (d *Doc) Apply(ops []Op, changed func(Edit)) error {
 			err = d.wait(op)
 		}
 		if err != nil {
-			return &OpError{i, err}
+			refused = &OpError{i, err}
+			break
 		}
 	}
 	d.retry(changed)
-	return nil
+	return refused
 }
 
 // apply applies one operation, or tells why not.
@@ -86,8 +88,8 @@ func (d *Doc) behind(op *Op) int {
 	return d.pass(v)
 }
 
-// pass moves the cursor past all spans that begin with vectors greater than v, and returns the offset in the last one, its end, so that it goes on if the
-// character with v continues it. Spans are passed as a whole, because descendants have greater vectors.
+// pass moves the cursor past all spans that begin with vectors greater than v, and returns the offset in the last one, its end: the
+// character with v may continue it. Spans are passed as a whole, because descendants have greater vectors.
 func (d *Doc) pass(v vector) int {
 	at, i := d.cur.leaf, d.cur.i
 	l := &d.leaves[at]
