@@ -18,7 +18,6 @@ const (
 // is refused, Apply returns an [*OpError] and leaves the rest alone; what came before it stays applied. changed, if not nil, is told
 // what happens to the text, in this order; it must not use d.
 func (d *Doc) Apply(ops []Op, changed func(Edit)) error {
-	var refused error
 	for i := range ops {
 		op := ops[i]
 		err := d.apply(&op, changed)
@@ -26,12 +25,11 @@ func (d *Doc) Apply(ops []Op, changed func(Edit)) error {
 			err = d.wait(op)
 		}
 		if err != nil {
-			refused = &OpError{i, err}
-			break
+			return &OpError{i, err}
 		}
 	}
 	d.retry(changed)
-	return refused
+	return nil
 }
 
 // apply applies one operation, or tells why not.
