@@ -66,32 +66,42 @@ func (d *Doc) apply(op *Op, changed func(Edit)) error {
 func (d *Doc) behind(op *Op) int {
 	v := vector{op.Session, op.Sum, op.Site}
 	newest := op.Session > d.seen || op.Session == d.seen && op.Sum > d.clock
-	var off int
 	if op.Ref == (ID{}) {
 		d.start()
-		s := d.span()
-		if newest || s == nil || d.vector(s).less(v) {
+		if s := d.span(); newest || s == nil || d.vector(s).less(v) {
 			return 0
 		}
-		off = int(s.n)
-	} else {
-		k, _ := d.find(d.number(op.Ref.Site), op.Ref.Seq)
-		off = k + 1
-		if newest {
+		return d.pass(v)
+	}
+	off, _ := d.find(d.number(op.Ref.Site), op.Ref.Seq)
+	off++
+	if newest {
+		return off
+	}
+	if s := d.span(); off < int(s.n) {
+		if next := d.vector(s); (vector{next.session, next.sum + uint32(off), next.site}).less(v) {
 			return off
 		}
-		if s := d.span(); off < int(s.n) {
-			if next := d.vector(s); (vector{next.session, next.sum + uint32(off), next.site}).less(v) {
-				return off
-			}
-			off = int(s.n)
-		}
 	}
-	// The next that is not greater; what is between has greater ones in front of their descendants.
-	if d.less(v, 1) {
+	return d.pass(v)
+}
+
+// pass moves the cursor past all spans that begin with vectors greater than v, and returns the offset in the last one, its end: the
+// character with v may continue it. Spans are passed as a whole, because descendants have greater vectors.
+func (d *Doc) pass(v vector) int {
+	at, i := d.cur.leaf, d.cur.i
+	l := &d.leaves[at]
+	switch {
+	case i+1 < int(l.n) && d.vector(&l.spans[i+1]).less(v):
+	case !d.less(v, 1):
+		d.end()
+	case d.cur.i > 0:
+		d.visit(d.cur.leaf, d.cur.i-1)
+	case l.next == d.cur.leaf && i+1 == int(l.n):
+		d.visit(at, i)
+	default:
 		return 0
 	}
-	d.end()
 	return int(d.span().n)
 }
 

@@ -167,6 +167,7 @@ type Edit struct {
 	Text         string
 }
 
+// The kinds of errors; what is returned wraps one of them and says more.
 var (
 	ErrEarly     = errors.New("textcrdt: builds upon something that is not known yet")
 	ErrMalformed = errors.New("textcrdt: malformed")

@@ -83,7 +83,7 @@ func (t *tree) bury(off, k int) {
 	gone := t.count(s, off, k)
 	begins, ends := off == 0, off+k == int(s.n)
 	switch {
-	case begins && i > 0 && l.spans[i-1].takes(s, k):
+	case begins && i > 0 && l.spans[i-1].takesFirst(s, k):
 		l.spans[i-1].extend(gone)
 		s.drop(gone)
 		s.seq += uint32(k)
@@ -94,7 +94,7 @@ func (t *tree) bury(off, k int) {
 			t.cur.i--
 			t.join()
 		}
-	case ends && i+1 < int(l.n) && l.spans[i+1].deleted && s.adjoins(&l.spans[i+1]) && int(l.spans[i+1].n)+k <= maxSpan:
+	case ends && i+1 < int(l.n) && l.spans[i+1].takesLast(s, k):
 		next := &l.spans[i+1]
 		next.extend(gone)
 		next.seq -= uint32(k)
