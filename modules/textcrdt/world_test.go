@@ -81,7 +81,7 @@ func (w *world) step() {
 	case kind == 17:
 		w.fetch(r, w.replicas[w.draw(len(w.replicas), "peer")])
 	case kind == 18:
-		pos, before := w.draw(r.Len()+1, "pos"), rapid.Bool().Draw(w, "before")
+		pos, before := w.draw(r.Len()+1, "pos"), rapid.Bool().Draw(w.T, "before")
 		a := r.Anchor(pos, before)
 		if at, ok := r.Resolve(a); !ok || at != pos {
 			w.Fatalf("the anchor %v, made at %d, is at %d, %v", a, pos, at, ok)
@@ -96,7 +96,7 @@ func (w *world) step() {
 	r.agrees(w)
 }
 
-func (w *world) draw(n int, what string) int { return rapid.IntRange(0, n-1).Draw(w, what) }
+func (w *world) draw(n int, what string) int { return rapid.IntRange(0, n-1).Draw(w.T, what) }
 
 // write edits the text of a replica, and sends the operations to all others.
 func (w *world) write(i int) {
@@ -113,9 +113,9 @@ func (w *world) write(i int) {
 		ops, err = r.Delete(pos, n)
 		r.text = slices.Delete(r.text, pos, pos+n)
 	} else {
-		text := string(rapid.SampledFrom([]rune("abcdeé€𝄞")).Draw(w, "char"))
+		text := string(rapid.SampledFrom([]rune("abcdeé€𝄞")).Draw(w.T, "char"))
 		if w.runs {
-			text = rapid.StringOfN(rapid.RuneFrom([]rune("abcdeé€𝄞")), 1, 5, -1).Draw(w, "text")
+			text = rapid.StringOfN(rapid.RuneFrom([]rune("abcdeé€𝄞")), 1, 5, -1).Draw(w.T, "text")
 		}
 		ops, err = r.Insert(pos, text)
 		r.text = slices.Insert(r.text, pos, []rune(text)...)
@@ -123,7 +123,7 @@ func (w *world) write(i int) {
 	if err != nil {
 		w.Fatalf("an edit: %v", err)
 	}
-	if err := r.oracle.apply(ops); err != nil || len(r.oracle.early) > 0 && w.early(r) {
+	if err := r.oracle.apply(ops); err != nil {
 		w.Fatalf("the oracle, of the site's own %v: %v", ops, err)
 	}
 	w.log = append(w.log, ops...)
@@ -132,11 +132,6 @@ func (w *world) write(i int) {
 			w.mail = append(w.mail, letter{i, to, ops})
 		}
 	}
-}
-
-// early says whether something waits at the oracle of which it has the site's own past.
-func (w *world) early(r *replica) bool {
-	return slices.ContainsFunc(r.oracle.early, func(op Op) bool { return op.Site == r.site })
 }
 
 func (w *world) heard(l letter) bool { return (l.from < w.split) == (l.to < w.split) }
@@ -240,12 +235,12 @@ func (r *replica) save() {
 
 // crash takes a replica back to what it last saved. It goes on as another site, or as the same one when it has got back all that it wrote.
 func (w *world) crash(r *replica) {
-	same := rapid.Bool().Draw(w, "same site")
+	same := rapid.Bool().Draw(w.T, "same site")
 	if !same {
 		w.sites++
 		r.site = w.sites
 	}
-	doc, err := Load(r.site, rapid.Uint32Range(0, 2).Draw(w, "session"), r.saved)
+	doc, err := Load(r.site, rapid.Uint32Range(0, 2).Draw(w.T, "session"), r.saved)
 	if err != nil {
 		w.Fatalf("Load: %v", err)
 	}
