@@ -56,7 +56,7 @@ func newWorld(t *rapid.T, replicas int) *world {
 func (w *world) step() {
 	i := w.draw(len(w.replicas), "replica")
 	r := w.replicas[i]
-	switch kind := w.draw(20, "step"); {
+	switch kind := w.draw(21, "step"); {
 	case kind < 6:
 		w.write(i)
 	case kind < 14:
@@ -91,6 +91,10 @@ func (w *world) step() {
 		if len(w.log) > 0 {
 			from := w.draw(len(w.log), "from")
 			w.apply(r, w.recut(w.log[from:min(from+1+w.draw(4, "ops"), len(w.log))]))
+		}
+	case kind == 20:
+		if len(w.log) > 0 {
+			w.forge(r, w.log[w.draw(len(w.log), "forged")])
 		}
 	}
 	r.agrees(w)
@@ -216,6 +220,40 @@ func (w *world) apply(r *replica, ops []Op) {
 		w.Fatalf("the oracle, of %v: %v", ops, err)
 	}
 	r.agrees(w)
+}
+
+// forge gives a replica an operation that is nearly one. If the oracle would refuse it, nothing may change; if not, nobody can tell that it
+// is forged, and it is not given at all, as then all bets are off.
+func (w *world) forge(r *replica, op Op) {
+	number := func(n uint32, what string) uint32 {
+		if w.draw(2, what) == 0 {
+			return n
+		}
+		return rapid.OneOf(rapid.Uint32Range(0, 9), rapid.Uint32Range(max(n, 2)-2, n+2), rapid.Just(uint32(1<<31-1)), rapid.Uint32()).Draw(w.T, what)
+	}
+	op.Site, op.Seq = Site(number(uint32(op.Site), "site")), number(op.Seq, "seq")
+	op.Session, op.Sum = number(op.Session, "session"), number(op.Sum, "sum")
+	op.Ref = ID{Site(number(uint32(op.Ref.Site), "ref site")), number(op.Ref.Seq, "ref seq")}
+	switch w.draw(5, "kind") {
+	case 0:
+		op.Delete, op.Text = true, ""
+	case 1:
+		op.Delete, op.Back, op.Text = false, false, strings.Repeat("x", op.N)
+	case 2:
+		op.N = int(int32(number(uint32(op.N), "n")))
+	case 3:
+		op.Text += "\xff"
+	}
+	index, want := r.oracle.check([]Op{op})
+	refused, ok := errors.AsType[*OpError](r.Check([]Op{op}))
+	if ok != (want != nil) || ok && (refused.Index != index || errors.Is(refused, ErrEarly) != (want == errOracleEarly)) {
+		w.Fatalf("Check of the forged %+v: %v; the oracle: %d, %v", op, refused, index, want)
+	}
+	if want == errOracleRefused {
+		if err := r.Apply([]Op{op}, func(e Edit) { w.Fatalf("the refused %+v edits: %v", op, e) }); !errors.Is(err, ErrMalformed) {
+			w.Fatalf("Apply of the forged %+v: %v", op, err)
+		}
+	}
 }
 
 // check is what Check must say.
