@@ -74,18 +74,18 @@ func (o *oracle) find(id ID) *node {
 	return nil
 }
 
-// apply applies the operations in their order, and after each the early ones that have become ripe. It returns the first refusal.
+// apply applies the operations in their order, and then the early ones that have become ripe. It returns the first refusal.
 func (o *oracle) apply(ops []Op) error {
 	for _, op := range ops {
 		switch err := o.take(op); err {
 		case nil:
-			for o.retry() {
-			}
 		case errOracleEarly:
 			o.early = append(o.early, op)
 		default:
 			return err
 		}
+	}
+	for o.retry() {
 	}
 	return nil
 }
@@ -102,87 +102,91 @@ func (o *oracle) retry() (some bool) {
 
 // take applies one run or says why not.
 func (o *oracle) take(op Op) error {
-	if op.Site == 0 || op.Seq == 0 || op.N < 1 || op.Sum == 0 {
-		return errOracleRefused
-	}
 	chars := []rune(op.Text)
-	if !op.Delete && (!utf8.ValidString(op.Text) || len(chars) != op.N) || op.Delete && op.Text != "" {
+	if !op.wellFormed(len(chars)) {
 		return errOracleRefused
 	}
-	if uint64(op.Seq)+uint64(op.N) > math.MaxInt32+1 || uint64(op.Sum)+uint64(op.N) > math.MaxInt32+1 {
-		return errOracleRefused
-	}
-	ref := op.Ref
-	i := 0
-	for ; i < op.N && op.Seq+uint32(i) <= o.last[op.Site]; i++ { // a prefix that is known
-		id := ID{op.Site, op.Seq + uint32(i)}
-		if !o.trusting && o.known[id] != (fact{op.Delete, op.Session, op.Sum + uint32(i)}) {
-			return errOracleRefused
-		}
-		switch {
-		case !op.Delete:
-			ref = id
-		case op.Back:
-			ref.Seq--
-		default:
-			ref.Seq++
-		}
-	}
-	if i == op.N {
-		return nil
-	}
-	first := node{ID: ID{op.Site, op.Seq + uint32(i)}, session: op.Session, sum: op.Sum + uint32(i)}
-	reach := ref
-	if op.Delete && !op.Back {
-		reach.Seq += uint32(op.N - i - 1)
-	}
-	if first.Seq > o.last[op.Site]+1 || !o.trusting && first.sum > o.clock+1 || reach.Seq > o.last[ref.Site] {
+	last := o.last[op.Site]
+	if op.Seq > last+1 {
 		return errOracleEarly
 	}
-	if before, ok := o.known[ID{op.Site, first.Seq - 1}]; ok && !o.trusting && (op.Session < before.session || first.sum <= before.sum) {
+	for ; op.N > 0 && op.Seq <= last; op = cutOp(op, 1, op.N) { // a prefix that is known
+		if !o.trusting && o.known[op.ID] != (fact{op.Delete, op.Session, op.Sum}) {
+			return errOracleRefused
+		}
+		if op.N == 1 {
+			return nil
+		}
+	}
+	if !o.trusting && op.Sum > o.clock+1 {
+		return errOracleEarly
+	}
+	if before := o.known[ID{op.Site, last}]; !o.trusting && (op.Session < before.session || op.Sum <= before.sum) {
 		return errOracleRefused
 	}
 	if op.Delete {
-		return o.delete(op, first, ref, op.N-i)
+		return o.delete(op)
 	}
-	return o.insert(first, ref, chars[i:])
+	return o.insert(op)
 }
 
-func (o *oracle) insert(n node, origin ID, chars []rune) error {
-	at := o.find(origin)
-	if at == nil || !o.trusting && n.compare(at) <= 0 || !o.trusting && n.session < at.session {
-		return errOracleRefused
+// wellFormed says whether op can be an operation, whatever else is known.
+func (op *Op) wellFormed(chars int) bool {
+	seq, sum, ref, n := int(op.Seq), int(op.Sum), int(op.Ref.Seq), op.N
+	switch {
+	case op.Site == 0 || seq == 0 || sum == 0 || n < 1 || seq+n-1 > math.MaxInt32 || sum+n-1 > math.MaxInt32 || op.Session > math.MaxInt32:
+		return false
+	case op.Ref.Site == 0 && (ref != 0 || op.Delete) || op.Ref.Site != 0 && ref == 0:
+		return false
+	case op.Delete && op.Back:
+		return chars == 0 && ref >= n && (op.Ref.Site != op.Site || ref < seq)
+	case op.Delete:
+		return chars == 0 && (op.Ref.Site != op.Site || ref+n-1 < seq)
 	}
-	for _, char := range chars {
-		for at.next != nil && at.next.compare(&n) > 0 {
+	return utf8.ValidString(op.Text) && chars == n && !op.Back && (op.Ref.Site != op.Site || ref < seq)
+}
+
+// referred returns the character that an operation of that session and sum refers to.
+func (o *oracle) referred(id ID, session, sum uint32) (*node, error) {
+	if id.Seq > o.last[id.Site] {
+		return nil, errOracleEarly
+	}
+	n := o.find(id)
+	if n == nil || !o.trusting && (session < n.session || sum <= n.sum) {
+		return nil, errOracleRefused
+	}
+	return n, nil
+}
+
+func (o *oracle) insert(op Op) error {
+	at, err := o.referred(op.Ref, op.Session, op.Sum)
+	if err != nil {
+		return err
+	}
+	for i, char := range []rune(op.Text) {
+		n := &node{ID: ID{op.Site, op.Seq + uint32(i)}, session: op.Session, sum: op.Sum + uint32(i), char: char}
+		for at.next != nil && at.next.compare(n) > 0 {
 			at = at.next
 		}
-		placed := n
-		placed.char, placed.next = char, at.next
-		at.next, at = &placed, &placed
-		o.learn(placed.ID, fact{false, n.session, n.sum})
-		n.Seq, n.sum = n.Seq+1, n.sum+1
+		n.next, at.next = at.next, n
+		at = n
+		o.learn(n.ID, fact{false, n.session, n.sum})
 	}
 	return nil
 }
 
-func (o *oracle) delete(op Op, d node, target ID, n int) error {
+func (o *oracle) delete(op Op) error {
 	var targets []*node
-	for i := range n {
-		at := ID{target.Site, target.Seq + uint32(i)}
-		if op.Back {
-			at.Seq = target.Seq - uint32(i)
-		}
-		t, by := o.find(at), d
-		by.Seq, by.sum = d.Seq+uint32(i), d.sum+uint32(i)
-		if t == nil || t == o.head || by.session < t.session || by.compare(t) <= 0 {
-			return errOracleRefused
+	for i := range op.N {
+		t, err := o.referred(cutOp(op, i, op.N).Ref, op.Session, op.Sum+uint32(i))
+		if err != nil {
+			return err
 		}
 		targets = append(targets, t)
 	}
 	for i, t := range targets {
 		t.deleted = true
-		o.learn(ID{d.Site, d.Seq + uint32(i)}, fact{true, d.session, d.sum + uint32(i)})
+		o.learn(ID{op.Site, op.Seq + uint32(i)}, fact{true, op.Session, op.Sum + uint32(i)})
 	}
 	return nil
 }

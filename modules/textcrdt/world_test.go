@@ -127,8 +127,10 @@ func (w *world) write(i int) {
 	if err != nil {
 		w.Fatalf("an edit: %v", err)
 	}
-	if err := r.oracle.apply(ops); err != nil {
-		w.Fatalf("the oracle, of the site's own %v: %v", ops, err)
+	for _, op := range ops {
+		if err := r.oracle.take(op); err != nil {
+			w.Fatalf("the oracle, of the site's own %v: %v", op, err)
+		}
 	}
 	w.log = append(w.log, ops...)
 	for to := range w.replicas {

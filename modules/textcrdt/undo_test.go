@@ -1,0 +1,166 @@
+package textcrdt
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestUndoAlone proves that undo and redo walk along the texts that there were, when nobody else edits.
+func TestUndoAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := New(1, 0)
+		if _, err := d.Insert(0, "0123456789"); err != nil {
+			t.Fatal(err)
+		}
+		u := NewUndo(d)
+		texts := []string{d.String()} // before each step, and now
+		at := 0
+		for range rapid.IntRange(1, 60).Draw(t, "moves") {
+			switch rapid.IntRange(0, 5).Draw(t, "move") {
+			case 0, 1:
+				u.Add(edit(t, d))
+				at++
+				texts = append(texts[:at], d.String())
+			case 2:
+				u.Extend(edit(t, d))
+				if at == 0 || at < len(texts)-1 {
+					at++
+				}
+				texts = append(texts[:at], d.String())
+			case 3, 4:
+				if _, err := u.Undo(); err != nil {
+					t.Fatal(err)
+				}
+				at = max(at-1, 0)
+			case 5:
+				if _, err := u.Redo(); err != nil {
+					t.Fatal(err)
+				}
+				at = min(at+1, len(texts)-1)
+			}
+			if d.String() != texts[at] {
+				t.Fatalf("%q, want %q, number %d of %q", d.String(), texts[at], at, texts)
+			}
+			if undo, redo := u.Steps(); undo != at || redo != len(texts)-1-at {
+				t.Fatalf("%d and %d steps, want %d and %d", undo, redo, at, len(texts)-1-at)
+			}
+		}
+	})
+}
+
+// edit makes a random edit.
+func edit(t *rapid.T, d *Doc) []Op {
+	pos := rapid.IntRange(0, d.Len()).Draw(t, "pos")
+	if n := d.Len() - pos; n > 0 && rapid.Bool().Draw(t, "delete") {
+		ops, err := d.Delete(pos, rapid.IntRange(1, min(n, 5)).Draw(t, "n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ops
+	}
+	ops, err := d.Insert(pos, rapid.StringOfN(rapid.RuneFrom([]rune("abcé€𝄞")), 1, 4, -1).Draw(t, "text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ops
+}
+
+// TestUndoAmongOthers proves that whoever undoes all that he did leaves the edits of another, and only these: the other's characters that the other has
+// not deleted, and of those that were there before, those that the other has not deleted, in their old order.
+func TestUndoAmongOthers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const start = "0123456789"
+		mine, others := New(1, 0), New(2, 0)
+		ops, err := mine.Insert(0, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply := func(d *Doc, ops []Op) {
+			if err := d.Apply(ops, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		apply(others, ops)
+		u := NewUndo(mine)
+		var toMe, toOthers []Op
+		next := map[*Doc]rune{mine: 'A', others: 'α'}
+		stays := map[rune]bool{} // of the start and the other's
+		for _, char := range start {
+			stays[char] = true
+		}
+		for range rapid.IntRange(1, 40).Draw(t, "moves") {
+			var made []Op
+			switch move := rapid.IntRange(0, 6).Draw(t, "move"); move {
+			case 0, 1, 2, 3:
+				d := []*Doc{mine, others}[move%2]
+				pos := rapid.IntRange(0, d.Len()).Draw(t, "pos")
+				if n := min(d.Len()-pos, 3); n > 0 && rapid.Bool().Draw(t, "delete") {
+					if d == others {
+						for _, char := range string(d.AppendText(nil, pos, pos+n)) {
+							if char < 'A' || char >= 'α' {
+								stays[char] = false
+							}
+						}
+					}
+					made, err = d.Delete(pos, n)
+				} else {
+					made, err = d.Insert(pos, string([]rune{next[d], next[d] + 1}))
+					stays[next[d]], stays[next[d]+1] = d == others, d == others
+					next[d] += 2
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d == others {
+					toMe = append(toMe, made...)
+				} else {
+					u.Add(made)
+					toOthers = append(toOthers, made...)
+				}
+			case 4:
+				apply(mine, toMe)
+				apply(others, toOthers)
+				toMe, toOthers = nil, nil
+			case 5, 6:
+				if made, err = []func() ([]Op, error){u.Undo, u.Redo}[move-5](); err != nil {
+					t.Fatal(err)
+				}
+				toOthers = append(toOthers, made...)
+			}
+		}
+		apply(mine, toMe)
+		for undo, _ := u.Steps(); undo > 0; undo-- {
+			made, err := u.Undo()
+			if err != nil {
+				t.Fatal(err)
+			}
+			toOthers = append(toOthers, made...)
+		}
+		apply(others, toOthers)
+		if mine.String() != others.String() {
+			t.Fatalf("%q and %q", mine.String(), others.String())
+		}
+		text := []rune(mine.String())
+		var old []rune
+		for _, char := range text {
+			if !stays[char] && !strings.ContainsRune(start, char) {
+				t.Fatalf("%q still has %q", string(text), char)
+			}
+			if strings.ContainsRune(start, char) {
+				old = append(old, char)
+			}
+		}
+		for char := range maps.Keys(stays) {
+			if stays[char] && !slices.Contains(text, char) {
+				t.Fatalf("%q has lost %q", string(text), char)
+			}
+		}
+		if !slices.IsSorted(old) {
+			t.Fatalf("%q has the old characters in another order", string(text))
+		}
+	})
+}
