@@ -102,9 +102,23 @@ func (d *Doc) Revert(v Version) ([]Op, error) {
 
 // past is which characters there were at a version.
 type past struct {
-	last []uint32   // of each author: seq
-	dead [][]uint64 // of each author's characters: a bit for each seq
+	last []uint32 // of each author: seq
+	dead []seqs   // of each author's characters, since the base
 }
+
+// seqs is a set of an author's seqs, as bits.
+type seqs []uint64
+
+func newSeqs(authors []author) []seqs {
+	sets := make([]seqs, len(authors))
+	for i := range authors {
+		sets[i] = make(seqs, authors[i].last/64+1)
+	}
+	return sets
+}
+
+func (s seqs) add(seq uint32)      { s[seq/64] |= 1 << (seq % 64) }
+func (s seqs) has(seq uint32) bool { return s[seq/64]>>(seq%64)&1 != 0 }
 
 func (d *Doc) at(v Version) (past, error) {
 	if !v.Includes(d.Base()) {
@@ -113,10 +127,9 @@ func (d *Doc) at(v Version) (past, error) {
 	if !d.Version().Includes(v) {
 		return past{}, ErrEarly
 	}
-	p := past{last: make([]uint32, len(d.authors)), dead: make([][]uint64, len(d.authors))}
+	p := past{last: make([]uint32, len(d.authors)), dead: newSeqs(d.authors)}
 	for i := range d.authors {
 		p.last[i] = v[d.authors[i].site]
-		p.dead[i] = make([]uint64, d.authors[i].last/64+1)
 	}
 	for i := range d.authors {
 		a := &d.authors[i]
@@ -133,7 +146,7 @@ func (d *Doc) at(v Version) (past, error) {
 				first -= n - 1
 			}
 			for seq := first; seq < first+n; seq++ {
-				p.dead[r.target][seq/64] |= 1 << (seq % 64)
+				p.dead[r.target].add(seq)
 			}
 		}
 	}
@@ -143,7 +156,7 @@ func (d *Doc) at(v Version) (past, error) {
 // has reports whether a character of s was there.
 func (p *past) has(s span, off int) bool {
 	seq := s.seq + uint32(off)
-	return s.at != none && seq <= p.last[s.author] && p.dead[s.author][seq/64]>>(seq%64)&1 == 0
+	return s.at != none && seq <= p.last[s.author] && !p.dead[s.author].has(seq)
 }
 
 // part returns for how many characters of s, from off on, p.has and q.has stay the same, and the former.
