@@ -35,6 +35,7 @@ func textWorkload(rounds int) error {
 // history is a trace as operations.
 type history struct {
 	*trace.Trace
+	merged   [][]int         // of each transaction: those that its author merges before it
 	ops      [][]textcrdt.Op // of each transaction
 	edits    []textcrdt.Edit // what they do to a text when applied in the order of the trace
 	runs     []textcrdt.Op   // all of it
@@ -44,7 +45,7 @@ type history struct {
 }
 
 func newHistory(t *trace.Trace) (*history, error) {
-	h := &history{Trace: t, ops: make([][]textcrdt.Op, len(t.Txns))}
+	h := &history{Trace: t, merged: t.Merged(), ops: make([][]textcrdt.Op, len(t.Txns))}
 	if _, err := h.write(true); err != nil {
 		return nil, err
 	}
@@ -72,17 +73,16 @@ func newHistory(t *trace.Trace) (*history, error) {
 // write makes all the edits where their authors made them, and returns the last author's text: whoever merges others' edits has them applied
 // first. The operations are the same each time; the first time, they are kept.
 func (h *history) write(first bool) (*textcrdt.Doc, error) {
-	docs, seen := make([]*textcrdt.Doc, max(h.NumAgents, 1)), make([]map[int]bool, max(h.NumAgents, 1))
+	docs := make([]*textcrdt.Doc, max(h.NumAgents, 1))
 	for i := range docs {
-		docs[i], seen[i] = textcrdt.New(textcrdt.Site(i+1), 0), map[int]bool{}
+		docs[i] = textcrdt.New(textcrdt.Site(i+1), 0)
 	}
 	for i, txn := range h.Txns {
 		d := docs[txn.Agent]
-		if len(docs) > 1 {
-			if err := h.Missing(i, seen[txn.Agent], func(txn int) error { return d.Apply(h.ops[txn], nil) }); err != nil {
+		for _, other := range h.merged[i] {
+			if err := d.Apply(h.ops[other], nil); err != nil {
 				return nil, err
 			}
-			seen[txn.Agent][i] = true
 		}
 		for _, p := range txn.Patches {
 			deleted, err := d.Delete(p.Pos, p.Deleted)

@@ -13,8 +13,8 @@ import (
 type Undo struct {
 	doc        *Doc
 	undo, redo []step
-	origin     map[ID]ID // of a character that was inserted again: the first of which it is a copy
-	latest     map[ID]ID // of an original: its latest copy
+	copies     map[ID]ID // of a character that was inserted again: what it is now
+	copied     map[ID]ID // the other way
 }
 
 // step is taken back at once.
@@ -28,7 +28,7 @@ type change struct {
 
 // NewUndo returns an Undo of what d's site does from now on.
 func NewUndo(d *Doc) *Undo {
-	return &Undo{doc: d, origin: map[ID]ID{}, latest: map[ID]ID{}}
+	return &Undo{doc: d, copies: map[ID]ID{}, copied: map[ID]ID{}}
 }
 
 // Add makes a step of operations that [Doc.Insert] or [Doc.Delete] has just returned. What was undone before can no longer be redone.
@@ -151,7 +151,7 @@ func (u *Undo) remove(inserted []change) (ops []Op, err error) {
 
 // lost is a character that is to be inserted again.
 type lost struct {
-	id   ID // the original
+	id   ID
 	char string
 	pos  int
 }
@@ -176,7 +176,7 @@ func (u *Undo) restore(deleted []change) (ops []Op, err error) {
 		ops = append(ops, made...)
 		for i, c := range chars[first:end] {
 			again := ID{made[0].Site, made[0].Seq + uint32(i)}
-			u.origin[again], u.latest[c.id] = c.id, again
+			u.copies[c.id], u.copied[again] = again, c.id
 		}
 		end = first
 	}
@@ -193,13 +193,13 @@ func (u *Undo) lost(deleted []change) []lost {
 			size, _ := prefix(gone, 1)
 			char := string(gone[:size])
 			gone = gone[size:]
-			id := u.root(c.target(i))
-			if _, ok := u.doc.place(u.current(id)); ok && u.doc.span().deleted && !others[u.current(id)] {
+			id := u.current(c.target(i))
+			if _, ok := u.doc.place(id); ok && u.doc.span().deleted && !others(id) {
 				chars = append(chars, lost{id, char, u.doc.position()})
 			}
 		}
 	}
-	slices.SortFunc(chars, func(a, b lost) int { return u.doc.order(a.id, b.id) })
+	slices.SortFunc(chars, func(a, b lost) int { return u.order(a.id, b.id) })
 	for i := range chars {
 		chars[i].pos = u.ahead(chars[i])
 	}
@@ -207,25 +207,44 @@ func (u *Undo) lost(deleted []change) []lost {
 	return chars
 }
 
-// ahead returns where a lost character goes: to its tombstone, but ahead of copies there of what stands behind it. Copies stand ahead of
-// the tombstones at their place, because what they stand behind must be a character that nobody may have purged.
+// ahead returns where a lost character goes: to its tombstone, but ahead of copies of what belongs behind it.
 func (u *Undo) ahead(c lost) int {
 	pos := c.pos
 	for ; pos > 0; pos-- {
-		origin, copied := u.origin[u.doc.Anchor(pos, false).ID]
-		if !copied || u.doc.order(c.id, origin) >= 0 {
+		left := u.doc.Anchor(pos, false).ID
+		if _, copied := u.copied[left]; !copied || u.order(c.id, left) > 0 {
 			break
 		}
 	}
 	return pos
 }
 
-// others returns those of the targets that another site has deleted, too.
-func (u *Undo) others(deleted []change) map[ID]bool {
-	wanted := map[ID]bool{}
+// order compares where two characters belong. A copy belongs where what it was copied from does; it stands ahead of all tombstones there,
+// because what it stands behind must be a character that nobody can have purged. What is newer than a copy has its place by it.
+func (u *Undo) order(a, b ID) int {
+	for {
+		x, _ := u.doc.chars(a)
+		y, _ := u.doc.chars(b)
+		newer := &a
+		if x.sum+a.Seq-x.seq < y.sum+b.Seq-y.seq {
+			newer = &b
+		}
+		from, ok := u.copied[*newer]
+		if !ok {
+			return u.doc.order(a, b)
+		}
+		*newer = from
+	}
+}
+
+// others returns whether another site has deleted a target, too, or what it is a copy of.
+func (u *Undo) others(deleted []change) func(ID) bool {
+	by := map[ID]bool{} // of what is asked for: whether another site did
 	for _, c := range deleted {
 		for i := range c.N {
-			wanted[u.current(c.target(i))] = false
+			for id, ok := u.current(c.target(i)), true; ok; id, ok = u.copied[id] {
+				by[id] = false
+			}
 		}
 	}
 	for i := range u.doc.authors {
@@ -237,31 +256,33 @@ func (u *Undo) others(deleted []change) map[ID]bool {
 			if r.kind != deletes && r.kind != deletesBack {
 				continue
 			}
-			op := Op{N: int(a.end(j) - r.seq), Ref: ID{u.doc.authors[r.target].site, r.targetSeq}, Back: r.kind == deletesBack}
-			for k := range op.N {
-				if _, ok := wanted[op.target(k)]; ok {
-					wanted[op.target(k)] = true
+			op := Op{Ref: ID{u.doc.authors[r.target].site, r.targetSeq}, Back: r.kind == deletesBack}
+			for k := range int(a.end(j) - r.seq) {
+				if _, ok := by[op.target(k)]; ok {
+					by[op.target(k)] = true
 				}
 			}
 		}
 	}
-	return wanted
-}
-
-func (u *Undo) root(id ID) ID {
-	if origin, ok := u.origin[id]; ok {
-		return origin
+	return func(id ID) bool {
+		for ok := true; ok; id, ok = u.copied[id] {
+			if by[id] {
+				return true
+			}
+		}
+		return false
 	}
-	return id
 }
 
-// current returns what stands for a character now: it, or its latest copy.
+// current returns what a character is now: itself, or its latest copy.
 func (u *Undo) current(id ID) ID {
-	id = u.root(id)
-	if again, ok := u.latest[id]; ok {
-		return again
+	for {
+		again, ok := u.copies[id]
+		if !ok {
+			return id
+		}
+		id = again
 	}
-	return id
 }
 
 // target returns what the i-th id of a deletion deletes.

@@ -99,23 +99,27 @@ func folder() (string, error) {
 	}
 }
 
-// Missing calls each with the transactions that lead to txn, i.e. its ancestors, oldest first, without those that are in seen; it adds them to it.
-func (t *Trace) Missing(txn int, seen map[int]bool, each func(txn int) error) error {
-	var missing []int
-	for todo := slices.Clone(t.Txns[txn].Parents); len(todo) > 0; {
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if !seen[at] {
-			seen[at] = true
-			missing = append(missing, at)
-			todo = append(todo, t.Txns[at].Parents...)
+// Merged returns for each transaction which others its author has to merge before it: its ancestors, without what the author knew before, oldest first.
+func (t *Trace) Merged() [][]int {
+	merged := make([][]int, len(t.Txns))
+	known := map[int]map[int]bool{} // by agents
+	for i, txn := range t.Txns {
+		mine := known[txn.Agent]
+		if mine == nil {
+			mine = map[int]bool{}
+			known[txn.Agent] = mine
 		}
-	}
-	slices.Sort(missing)
-	for _, at := range missing {
-		if err := each(at); err != nil {
-			return err
+		for todo := slices.Clone(txn.Parents); len(todo) > 0; {
+			at := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			if !mine[at] {
+				mine[at] = true
+				merged[i] = append(merged[i], at)
+				todo = append(todo, t.Txns[at].Parents...)
+			}
 		}
+		slices.Sort(merged[i])
+		mine[i] = true
 	}
-	return nil
+	return merged
 }
