@@ -53,6 +53,11 @@ func (o *oracle) clone() *oracle {
 	return c
 }
 
+// forget takes away what a snapshot does not tell.
+func (o *oracle) forget() {
+	maps.DeleteFunc(o.known, func(_ ID, f fact) bool { return f.delete })
+}
+
 func (a *node) compare(b *node) int {
 	for _, pair := range [][2]uint32{{a.session, b.session}, {a.sum, b.sum}, {uint32(a.Site), uint32(b.Site)}, {a.Seq, b.Seq}} {
 		if pair[0] != pair[1] {
@@ -111,7 +116,7 @@ func (o *oracle) take(op Op) error {
 		return errOracleEarly
 	}
 	for ; op.N > 0 && op.Seq <= last; op = cutOp(op, 1, op.N) { // a prefix that is known
-		if !o.trusting && o.known[op.ID] != (fact{op.Delete, op.Session, op.Sum}) {
+		if was, ok := o.known[op.ID]; ok && was != (fact{op.Delete, op.Session, op.Sum}) {
 			return errOracleRefused
 		}
 		if op.N == 1 {
@@ -120,6 +125,9 @@ func (o *oracle) take(op Op) error {
 	}
 	if !o.trusting && op.Sum > o.clock+1 {
 		return errOracleEarly
+	}
+	for last > 0 && o.known[ID{op.Site, last}] == (fact{}) {
+		last--
 	}
 	if before := o.known[ID{op.Site, last}]; !o.trusting && (op.Session < before.session || op.Sum <= before.sum) {
 		return errOracleRefused

@@ -21,12 +21,26 @@ type world struct {
 	mail     []letter
 	split    int // the replicas below it and the others cannot hear each other
 	sites    Site
-	runs     bool // the replicas may write more than a character at once
+	runs     bool       // the replicas may write more than a character at once
+	purging  conditions // under which the replicas purge; 0: they do not
+	mutant   bool       // what goes wrong is wanted
 }
 
 type letter struct {
 	from, to int
 	ops      []Op
+	version  Version // the sender's
+}
+
+// caught is panicked with when a mutant does something wrong.
+type caught struct{}
+
+func (w *world) Fatalf(format string, args ...any) {
+	w.Helper()
+	if w.mutant {
+		panic(caught{})
+	}
+	w.T.Fatalf(format, args...)
 }
 
 // replica is a Doc, and beside it the oracle and a plain text that is edited as the Doc says.
@@ -36,9 +50,13 @@ type replica struct {
 	site    Site
 	text    []rune
 	anchors []Anchor
+	undo    *Undo
+	acked   map[int]Version // by the replicas, as far as this one has heard
+	purged  bool
 
 	saved       []byte
 	savedOracle *oracle
+	savedPurged bool
 }
 
 func newWorld(t *rapid.T, replicas int) *world {
@@ -46,7 +64,8 @@ func newWorld(t *rapid.T, replicas int) *world {
 	for range replicas {
 		w.sites++
 		session := rapid.Uint32Range(0, 2).Draw(t, "session")
-		r := &replica{Doc: New(w.sites, session), oracle: newOracle(), site: w.sites}
+		r := &replica{Doc: New(w.sites, session), oracle: newOracle(), site: w.sites, acked: map[int]Version{}}
+		r.undo = NewUndo(r.Doc)
 		r.save()
 		w.replicas = append(w.replicas, r)
 	}
@@ -56,7 +75,11 @@ func newWorld(t *rapid.T, replicas int) *world {
 func (w *world) step() {
 	i := w.draw(len(w.replicas), "replica")
 	r := w.replicas[i]
-	switch kind := w.draw(21, "step"); {
+	kind := w.draw(24, "step")
+	if w.mutant && (kind >= 14 && kind <= 16 || kind >= 18 && kind <= 20) {
+		kind = 17 // nothing but what a mutant of purging needs
+	}
+	switch {
 	case kind < 6:
 		w.write(i)
 	case kind < 14:
@@ -66,6 +89,7 @@ func (w *world) step() {
 			if fate := w.draw(8, "fate"); fate > 0 { // 1: it comes again later
 				if w.heard(l) && fate < 7 {
 					w.apply(w.replicas[l.to], w.recut(l.ops))
+					w.replicas[l.to].acked[l.from] = l.version
 				}
 				if fate > 1 {
 					w.mail = slices.Delete(w.mail, at, at+1)
@@ -93,14 +117,45 @@ func (w *world) step() {
 			w.apply(r, w.recut(w.log[from:min(from+1+w.draw(4, "ops"), len(w.log))]))
 		}
 	case kind == 20:
-		if len(w.log) > 0 {
+		if len(w.log) > 0 && !r.purged {
 			w.forge(r, w.log[w.draw(len(w.log), "forged")])
 		}
+	case kind > 20 && w.purging != 0:
+		keep := slices.Clone(r.anchors)
+		if rapid.Bool().Draw(w.T, "keep what can be undone") {
+			keep = append(keep, r.undo.Anchors()...)
+		}
+		w.purge(i, keep)
 	}
 	r.agrees(w)
 }
 
-func (w *world) draw(n int, what string) int { return rapid.IntRange(0, n-1).Draw(w.T, what) }
+// purge drops what a replica may drop as far as it has heard.
+func (w *world) purge(i int, keep []Anchor) {
+	r := w.replicas[i]
+	acknowledged := map[Site]Version{}
+	for peer := range w.replicas {
+		if peer != i {
+			acknowledged[Site(peer+1)] = r.acked[peer]
+		}
+	}
+	if r.Doc.purge(acknowledged, keep, w.purging) > 0 {
+		r.purged = true
+	}
+}
+
+// draw draws from [0, n), all alike: rapid's own ranges prefer their ends.
+func (w *world) draw(n int, what string) (drawn int) {
+	for bits := n - 1; bits > 0; bits >>= 1 {
+		drawn <<= 1
+		if coin.Draw(w.T, what) {
+			drawn |= 1
+		}
+	}
+	return drawn % n
+}
+
+var coin = rapid.Bool()
 
 // write edits the text of a replica, and sends the operations to all others.
 func (w *world) write(i int) {
@@ -108,20 +163,35 @@ func (w *world) write(i int) {
 	var ops []Op
 	var err error
 	pos := w.draw(r.Len()+1, "pos")
-	if n := r.Len() - pos; n > 0 && w.draw(3, "kind") == 0 {
+	n := r.Len() - pos
+	kind := w.draw(6, "kind")
+	if w.mutant && n > 0 && r.Len() > 4 { // a short text, for edits to be near each other
+		kind = 1
+	}
+	switch {
+	case kind == 0:
+		if ops, err = r.undo.Undo(); w.draw(2, "undo") == 0 {
+			var redone []Op
+			redone, err = r.undo.Redo()
+			ops = append(ops, redone...)
+		}
+		r.text = []rune(r.String())
+	case kind < 3 && n > 0:
 		if w.runs {
 			n = 1 + w.draw(min(n, 6), "n")
 		} else {
 			n = 1
 		}
 		ops, err = r.Delete(pos, n)
+		r.undo.Add(ops)
 		r.text = slices.Delete(r.text, pos, pos+n)
-	} else {
+	default:
 		text := string(rapid.SampledFrom([]rune("abcdeé€𝄞")).Draw(w.T, "char"))
 		if w.runs {
 			text = rapid.StringOfN(rapid.RuneFrom([]rune("abcdeé€𝄞")), 1, 5, -1).Draw(w.T, "text")
 		}
 		ops, err = r.Insert(pos, text)
+		r.undo.Add(ops)
 		r.text = slices.Insert(r.text, pos, []rune(text)...)
 	}
 	if err != nil {
@@ -135,7 +205,7 @@ func (w *world) write(i int) {
 	w.log = append(w.log, ops...)
 	for to := range w.replicas {
 		if to != i {
-			w.mail = append(w.mail, letter{i, to, ops})
+			w.mail = append(w.mail, letter{i, to, ops, r.Version()})
 		}
 	}
 }
@@ -270,7 +340,8 @@ func (o *oracle) check(ops []Op) (int, error) {
 }
 
 func (r *replica) save() {
-	r.saved, r.savedOracle = r.AppendSnapshot(nil), r.oracle.clone()
+	r.saved, r.savedOracle, r.savedPurged = r.AppendSnapshot(nil), r.oracle.clone(), r.purged
+	r.savedOracle.forget()
 }
 
 // crash takes a replica back to what it last saved. It goes on as another site, or as the same one when it has got back all that it wrote.
@@ -284,11 +355,12 @@ func (w *world) crash(r *replica) {
 	if err != nil {
 		w.Fatalf("Load: %v", err)
 	}
-	r.Doc, r.oracle, r.text = doc, r.savedOracle.clone(), []rune(doc.String())
+	r.Doc, r.oracle, r.text, r.purged = doc, r.savedOracle.clone(), []rune(doc.String()), r.savedPurged
+	r.undo = NewUndo(r.Doc)
 	if again := r.AppendSnapshot(nil); !bytes.Equal(again, r.saved) {
 		w.Fatalf("a snapshot loaded has another:\n%x\n%x", r.saved, again)
 	}
-	if same {
+	if same || w.purging != 0 { // others may count on it that it knows what it once knew
 		w.fetchLog(r)
 	}
 	r.agrees(w)
@@ -310,6 +382,7 @@ func (w *world) fetch(r, peer *replica) {
 			w.Fatalf("what a peer has more: %v", err)
 		}
 		w.apply(r, ops)
+		r.acked[slices.Index(w.replicas, peer)] = peer.Version()
 		if !r.Version().Includes(peer.Version()) {
 			w.Fatalf("after all that the peer has: %v, of %v", r.Version(), peer.Version())
 		}
@@ -332,6 +405,16 @@ func (w *world) heal() {
 	}
 	first := w.replicas[0]
 	for _, r := range w.replicas {
+		for i := range w.replicas {
+			r.acked[i] = first.Version()
+		}
+	}
+	for i, r := range w.replicas {
+		if w.purging != 0 {
+			w.purge(i, nil)
+			r.anchors = nil
+			r.agrees(w)
+		}
 		if !maps.Equal(r.Version(), first.Version()) || r.Early() != 0 {
 			w.Fatalf("versions %v and %v, %d early", r.Version(), first.Version(), r.Early())
 		}
@@ -351,7 +434,7 @@ func (r *replica) agrees(t interface {
 	if got := r.String(); got != text || string(r.text) != text || r.Len() != utf8.RuneCountInString(text) {
 		t.Fatalf("the text is %q, by its edits %q, of length %d; the oracle's is %q", got, string(r.text), r.Len(), text)
 	}
-	if got, want := r.AppendSnapshot(nil), r.oracle.snapshot(); !bytes.Equal(got, want) {
+	if got, want := r.AppendSnapshot(nil), r.oracle.snapshot(); !r.purged && !bytes.Equal(got, want) {
 		t.Fatalf("%q has the snapshot\n%x\nthe oracle's is\n%x", text, got, want)
 	}
 	if !maps.Equal(r.Version(), r.oracle.last) || r.Clock() != r.oracle.clock {
@@ -371,7 +454,7 @@ func (r *replica) agrees(t interface {
 func TestConvergence(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, rapid.IntRange(2, 5).Draw(t, "replicas"))
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		for range w.draw(128, "steps") {
 			w.step()
 		}
 		w.heal()
@@ -382,7 +465,7 @@ func TestConvergence(t *testing.T) {
 func TestHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, 3)
-		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+		for range w.draw(64, "steps") {
 			w.step()
 		}
 		for _, r := range w.replicas {
