@@ -82,11 +82,9 @@ func (o *oracle) find(id ID) *node {
 // apply applies the operations in their order, and then the early ones that have become ripe. It returns the first refusal.
 func (o *oracle) apply(ops []Op) error {
 	for _, op := range ops {
-		switch err := o.take(op); err {
-		case nil:
-		case errOracleEarly:
+		if err := o.take(op); errors.Is(err, errOracleEarly) {
 			o.early = append(o.early, op)
-		default:
+		} else if err != nil {
 			return err
 		}
 	}
@@ -97,7 +95,7 @@ func (o *oracle) apply(ops []Op) error {
 
 func (o *oracle) retry() (some bool) {
 	for i, op := range o.early {
-		if err := o.take(op); err != errOracleEarly {
+		if err := o.take(op); !errors.Is(err, errOracleEarly) {
 			o.early = slices.Delete(o.early, i, i+1)
 			return true
 		}

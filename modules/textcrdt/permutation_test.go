@@ -39,7 +39,7 @@ const (
 	deleteFirst
 	insertPair
 	deleteTwo
-	moves
+	moves = int(deleteTwo) + 1
 )
 
 // play makes a history of moves, and returns its operations, causes first.
@@ -111,7 +111,7 @@ func TestEveryOrder(t *testing.T) {
 	t.Parallel()
 	histories, orders := 0, 0
 	for _, size := range []struct{ sites, moves int }{{2, 4}, {3, 3}} {
-		kinds := size.sites * int(moves)
+		kinds := size.sites * moves
 		script := make([]int, size.moves)
 		for more := true; more; {
 			if ops := play(t, size.sites, script); len(ops) > 1 {
@@ -143,7 +143,7 @@ func TestEveryOrderOfEight(t *testing.T) {
 		for len(ops) != 8 {
 			script := make([]int, 8+random.IntN(8))
 			for i := range script {
-				script[i] = random.IntN(sites * int(moves))
+				script[i] = random.IntN(sites * moves)
 			}
 			ops = play(t, sites, script)
 		}
