@@ -19,8 +19,8 @@ func TestUndoAlone(t *testing.T) {
 		u := NewUndo(d)
 		texts := []string{d.String()} // before each step, and now
 		at := 0
-		for range rapid.IntRange(1, 60).Draw(t, "moves") {
-			switch rapid.IntRange(0, 5).Draw(t, "move") {
+		for range draw(t, 64, "moves") {
+			switch draw(t, 6, "move") {
 			case 0, 1:
 				u.Add(edit(t, d))
 				at++
@@ -54,9 +54,9 @@ func TestUndoAlone(t *testing.T) {
 
 // edit makes a random edit.
 func edit(t *rapid.T, d *Doc) []Op {
-	pos := rapid.IntRange(0, d.Len()).Draw(t, "pos")
+	pos := draw(t, d.Len()+1, "pos")
 	if n := d.Len() - pos; n > 0 && rapid.Bool().Draw(t, "delete") {
-		ops, err := d.Delete(pos, rapid.IntRange(1, min(n, 5)).Draw(t, "n"))
+		ops, err := d.Delete(pos, 1+draw(t, min(n, 5), "n"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,12 +105,12 @@ func TestUndoAmongOthers(t *testing.T) {
 			}
 			toOthers = append(toOthers, made...)
 		}
-		for range rapid.IntRange(1, 40).Draw(t, "moves") {
+		for range draw(t, 64, "moves") {
 			var made []Op
-			switch move := rapid.IntRange(0, 6).Draw(t, "move"); move {
+			switch move := draw(t, 7, "move"); move {
 			case 0, 1, 2, 3:
 				d := []*Doc{mine, others}[move%2]
-				pos := rapid.IntRange(0, d.Len()).Draw(t, "pos")
+				pos := draw(t, d.Len()+1, "pos")
 				if n := min(d.Len()-pos, 3); n > 0 && rapid.Bool().Draw(t, "delete") {
 					if d == others {
 						for _, char := range string(d.AppendText(nil, pos, pos+n)) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +31,40 @@ type letter struct {
 	from, to int
 	ops      []Op
 	version  Version // the sender's
+}
+
+// grow edits a lot, here and there, so that trees have some height. The replicas hear of each other now and then.
+func (w *world) grow(edits int) {
+	random := rand.New(rand.NewPCG(rapid.Uint64().Draw(w.T, "seed"), 0))
+	for range edits {
+		r := w.replicas[random.IntN(len(w.replicas))]
+		pos := random.IntN(r.Len() + 1)
+		var ops []Op
+		var err error
+		if n := r.Len() - pos; n > 0 && random.IntN(4) == 0 {
+			ops, err = r.Delete(pos, 1+random.IntN(min(n, 3)))
+		} else {
+			ops, err = r.Insert(pos, []string{"a", "é", "xyz", "𝄞"}[random.IntN(4)])
+		}
+		if err != nil {
+			w.Fatalf("an edit: %v", err)
+		}
+		if err := r.oracle.apply(ops); err != nil {
+			w.Fatalf("the oracle, of %v: %v", ops, err)
+		}
+		w.log = append(w.log, ops...)
+		if random.IntN(16) == 0 {
+			missing := w.missing(r)
+			random.Shuffle(len(missing), func(i, j int) { missing[i], missing[j] = missing[j], missing[i] })
+			if err := errors.Join(r.Apply(missing, nil), r.oracle.apply(missing)); err != nil {
+				w.Fatalf("%v: %v", missing, err)
+			}
+		}
+	}
+	for _, r := range w.replicas {
+		r.text = []rune(r.String())
+		r.agrees(w)
+	}
 }
 
 // caught is panicked with when a mutant does something wrong.
@@ -144,11 +179,13 @@ func (w *world) purgeBy(i int, keep []Anchor) {
 	r.purged = r.purged || n > 0 || !base.Includes(r.Base())
 }
 
+func (w *world) draw(n int, what string) int { return draw(w.T, n, what) }
+
 // draw draws from [0, n), all alike: rapid's own ranges prefer their ends.
-func (w *world) draw(n int, what string) (drawn int) {
+func draw(t *rapid.T, n int, what string) (drawn int) {
 	for bits := n - 1; bits > 0; bits >>= 1 {
 		drawn <<= 1
-		if coin.Draw(w.T, what) {
+		if coin.Draw(t, what) {
 			drawn |= 1
 		}
 	}
@@ -391,8 +428,12 @@ func (w *world) fetch(r, peer *replica) {
 
 // fetchLog gets what the server has more.
 func (w *world) fetchLog(r *replica) {
+	w.apply(r, w.missing(r))
+}
+
+func (w *world) missing(r *replica) []Op {
 	have := r.Version()
-	w.apply(r, slices.DeleteFunc(slices.Clone(w.log), func(op Op) bool { return op.Seq+uint32(op.N)-1 <= have[op.Site] }))
+	return slices.DeleteFunc(slices.Clone(w.log), func(op Op) bool { return op.Seq+uint32(op.N)-1 <= have[op.Site] })
 }
 
 // heal brings all that was written to everybody, and proves that all came to the same.
@@ -453,8 +494,26 @@ func (r *replica) agrees(t interface {
 // byte, and at each step what the oracle is.
 func TestConvergence(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, rapid.IntRange(2, 5).Draw(t, "replicas"))
+		w := newWorld(t, 2+draw(t, 4, "replicas"))
 		for range w.draw(128, "steps") {
+			w.step()
+		}
+		w.heal()
+	})
+}
+
+// TestConvergenceOfLargeTexts proves the same of texts whose trees have two and three levels.
+func TestConvergenceOfLargeTexts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		if draw(t, 16, "rarely") > 0 {
+			return // they take their time
+		}
+		w := newWorld(t, 3)
+		w.grow(200 + draw(t, 2000, "edits"))
+		if coin.Draw(t, "purging") {
+			w.purging = deletionKnown | childrenKnown
+		}
+		for range w.draw(32, "steps") {
 			w.step()
 		}
 		w.heal()
