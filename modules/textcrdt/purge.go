@@ -71,7 +71,7 @@ func (d *Doc) purge(acknowledged map[Site]Version, keep []Anchor, c conditions) 
 				fallthrough
 			default:
 				if end := len(spans) - 1; fate == last && end >= 0 && spans[end].continues(&part) {
-					spans[end].extend(&part)
+					spans[end].extend(count{int(part.n), int(part.size), int(part.astral)})
 				} else {
 					spans = append(spans, part)
 				}

@@ -24,25 +24,26 @@ func TestPurgeMutants(t *testing.T) {
 	for name, rule := range map[string]conditions{"deletions that somebody does not know": childrenKnown, "origins of what somebody does not know": deletionKnown} {
 		t.Run(name, func(t *testing.T) {
 			runs, failed := 0, 0
-			for tries := 0; failed == 0 && tries < 10; tries++ {
-				rapid.Check(t, func(t *rapid.T) {
-					runs++
-					defer func() {
-						switch p := recover(); p.(type) {
-						case nil:
-						case caught:
-							failed++
-						default:
-							panic(p)
-						}
-					}()
-					w := newWorld(t, 3)
-					w.purging, w.mutant = rule, true
-					for range 200 {
-						w.step()
+			run := func(t *rapid.T) {
+				runs++
+				defer func() {
+					switch p := recover(); p.(type) {
+					case nil:
+					case caught:
+						failed++
+					default:
+						panic(p)
 					}
-					w.heal()
-				})
+				}()
+				w := newWorld(t, 3)
+				w.purging, w.mutant = rule, true
+				for range 200 {
+					w.step()
+				}
+				w.heal()
+			}
+			for tries := 0; tries < 10 && failed == 0; tries++ {
+				rapid.Check(t, run)
 			}
 			t.Logf("%d of %d runs fail", failed, runs)
 			if failed == 0 {

@@ -285,14 +285,6 @@ func (u *Undo) current(id ID) ID {
 	}
 }
 
-// target returns what the i-th id of a deletion deletes.
-func (op *Op) target(i int) ID {
-	if op.Back {
-		i = -i
-	}
-	return ID{op.Ref.Site, op.Ref.Seq + uint32(i)}
-}
-
 // place moves the cursor to the character of id and returns its offset in the span; not ok if there is none.
 func (d *Doc) place(id ID) (off int, ok bool) {
 	author, ok := d.numbers[id.Site]
