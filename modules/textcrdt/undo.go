@@ -13,9 +13,12 @@ import (
 type Undo struct {
 	doc        *Doc
 	undo, redo []step
-	copies     map[ID]ID // of a character that was inserted again: what it is now
-	copied     map[ID]ID // the other way
+	copies     map[ID]ID     // of a character that was inserted again: what it is now
+	copied     map[ID]copied // the other way
 }
+
+// copied is what a character is a copy of, and with which operation it was inserted.
+type copied struct{ of, with ID }
 
 // step is taken back at once.
 type step []change
@@ -28,7 +31,7 @@ type change struct {
 
 // NewUndo returns an Undo of what d's site does from now on.
 func NewUndo(d *Doc) *Undo {
-	return &Undo{doc: d, copies: map[ID]ID{}, copied: map[ID]ID{}}
+	return &Undo{doc: d, copies: map[ID]ID{}, copied: map[ID]copied{}}
 }
 
 // Add makes a step of operations that [Doc.Insert] or [Doc.Delete] has just returned. What was undone before can no longer be redone.
@@ -176,7 +179,7 @@ func (u *Undo) restore(deleted []change) (ops []Op, err error) {
 		ops = append(ops, made...)
 		for i, c := range chars[first:end] {
 			again := ID{made[0].Site, made[0].Seq + uint32(i)}
-			u.copies[c.id], u.copied[again] = again, c.id
+			u.copies[c.id], u.copied[again] = again, copied{c.id, made[0].ID}
 		}
 		end = first
 	}
@@ -212,7 +215,7 @@ func (u *Undo) ahead(c lost) int {
 	pos := c.pos
 	for ; pos > 0; pos-- {
 		left := u.doc.Anchor(pos, false).ID
-		if _, copied := u.copied[left]; !copied || u.order(c.id, left) > 0 {
+		if _, ok := u.copied[left]; !ok || u.order(c.id, left) > 0 {
 			break
 		}
 	}
@@ -223,6 +226,9 @@ func (u *Undo) ahead(c lost) int {
 // because what it stands behind must be a character that nobody can have purged. What is newer than a copy has its place by it.
 func (u *Undo) order(a, b ID) int {
 	for {
+		if x, y := u.copied[a], u.copied[b]; x.with == y.with && x.with != (ID{}) {
+			return cmp.Compare(a.Seq, b.Seq)
+		}
 		x, _ := u.doc.chars(a)
 		y, _ := u.doc.chars(b)
 		newer := &a
@@ -233,7 +239,7 @@ func (u *Undo) order(a, b ID) int {
 		if !ok {
 			return u.doc.order(a, b)
 		}
-		*newer = from
+		*newer = from.of
 	}
 }
 
@@ -242,7 +248,7 @@ func (u *Undo) others(deleted []change) func(ID) bool {
 	by := map[ID]bool{} // of what is asked for: whether another site did
 	for _, c := range deleted {
 		for i := range c.N {
-			for id, ok := u.current(c.target(i)), true; ok; id, ok = u.copied[id] {
+			for id := u.current(c.target(i)); id != (ID{}); id = u.copied[id].of {
 				by[id] = false
 			}
 		}
@@ -265,7 +271,7 @@ func (u *Undo) others(deleted []change) func(ID) bool {
 		}
 	}
 	return func(id ID) bool {
-		for ok := true; ok; id, ok = u.copied[id] {
+		for ; id != (ID{}); id = u.copied[id].of {
 			if by[id] {
 				return true
 			}
