@@ -1,6 +1,7 @@
 package textcrdt
 
 import (
+	"errors"
 	"math/rand/v2"
 	"testing"
 
@@ -203,4 +204,51 @@ func divergences(t *testing.T, sum func(o *oracle, left, right *node) uint32) (n
 	}
 	t.Logf("%d of %d histories diverge", n, histories)
 	return n
+}
+
+// TestPurgeForgets pins what a purge leaves: the tombstones that somebody may need, the anchors to be kept, and history from the new base on.
+func TestPurgeForgets(t *testing.T) {
+	a, b := New(1, 0), New(2, 0)
+	hear(t, b, typed(t, a, 0, "abcdef"))
+	behindA := a.Anchor(1, false)
+	first := deleted(t, a, 0, 3)
+	heard := b.Version() // nothing of that
+	if n := a.Purge(map[Site]Version{2: heard}, nil); n != 0 {
+		t.Errorf("%d purged that b does not know to be deleted", n)
+	}
+	hear(t, b, first)
+	second := deleted(t, b, 0, 1)
+	if n := a.Purge(map[Site]Version{2: b.Version()}, nil); n != 0 {
+		t.Errorf("%d purged by who knows less than the others", n)
+	}
+	hear(t, a, second)
+	acknowledged := map[Site]Version{2: {1: 9}} // not yet the second
+	if n := a.Purge(acknowledged, []Anchor{behindA}); n != 2 {
+		t.Errorf("%d purged, want b and c", n)
+	}
+	if pos, ok := a.Resolve(behindA); pos != 0 || !ok {
+		t.Errorf("the anchor to be kept is at %d, %v", pos, ok)
+	}
+	if base := a.Base(); len(base) != 1 || base[1] != 9 {
+		t.Errorf("base %v", base)
+	}
+	if _, err := a.Operations(heard); !errors.Is(err, ErrBase) {
+		t.Errorf("operations from before the base: %v", err)
+	}
+	if text, err := a.TextAt(a.Base()); err != nil || text != "def" {
+		t.Errorf("at the base: %q, %v", text, err)
+	}
+	if n := a.Purge(acknowledged, nil); n != 1 {
+		t.Errorf("%d purged, want the a that was kept", n)
+	}
+	if _, ok := a.Resolve(behindA); ok {
+		t.Error("the anchor still has its place")
+	}
+	hear(t, a, first, second) // again
+	if ops, err := a.Operations(Version{1: 9}); err != nil || len(ops) != 1 || !ops[0].Delete {
+		t.Errorf("operations since the base: %v, %v", ops, err)
+	}
+	if c, err := Load(3, 0, a.AppendSnapshot(nil)); err != nil || c.String() != "ef" {
+		t.Errorf("the snapshot is of %q, %v", c, err)
+	}
 }

@@ -1,6 +1,7 @@
 package textcrdt
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -176,4 +177,60 @@ func TestUndoAmongOthers(t *testing.T) {
 			t.Fatalf("%q has the old characters in another order", string(text))
 		}
 	})
+}
+
+// TestUndoOfBackspaces pins that what was deleted character by character, as one step, comes back as one operation, and in place.
+func TestUndoOfBackspaces(t *testing.T) {
+	d := New(1, 0)
+	typed(t, d, 0, "one two three")
+	u := NewUndo(d)
+	u.Add(deleted(t, d, 6, 1))
+	for pos := 5; pos > 3; pos-- {
+		u.Extend(deleted(t, d, pos, 1))
+	}
+	u.Extend(typed(t, d, 4, "2"))
+	if d.String() != "one 2 three" {
+		t.Fatal(d.String())
+	}
+	ops, err := u.Undo()
+	if err != nil || d.String() != "one two three" || len(ops) != 2 || ops[1].Text != "two" {
+		t.Errorf("undone: %q by %v, %v", d.String(), ops, err)
+	}
+	if _, err := u.Redo(); err != nil || d.String() != "one 2 three" {
+		t.Errorf("redone: %q, %v", d.String(), err)
+	}
+	if places := u.Anchors(); len(places) != 3 {
+		t.Errorf("to be kept: %v", places)
+	}
+	d.Purge(nil, u.Anchors())
+	if _, err := u.Undo(); err != nil || d.String() != "one two three" {
+		t.Errorf("undone after a purge: %q, %v", d.String(), err)
+	}
+	if _, err := u.Redo(); err != nil {
+		t.Error(err)
+	}
+	d.Purge(nil, nil)
+	if _, err := u.Undo(); err != nil || d.String() != "one  three" {
+		t.Errorf("undone after a purge of its own places: %q, %v", d.String(), err)
+	}
+}
+
+// TestUndoStops pins what happens when a site has no ids left.
+func TestUndoStops(t *testing.T) {
+	d := New(1, 0)
+	u := NewUndo(d)
+	u.Add(typed(t, d, 0, "ab"))
+	d.clock = bound
+	if ops, err := u.Undo(); !errors.Is(err, ErrRange) || len(ops) > 0 || d.String() != "ab" {
+		t.Errorf("%v, %v: %q", ops, err, d.String())
+	}
+	if undo, redo := u.Steps(); undo != 1 || redo != 0 {
+		t.Errorf("%d steps to undo and %d to redo", undo, redo)
+	}
+	if ops, err := u.Redo(); len(ops) > 0 || err != nil {
+		t.Errorf("%v, %v", ops, err)
+	}
+	if _, err := d.Revert(nil); !errors.Is(err, ErrRange) || d.String() != "ab" {
+		t.Errorf("reverted: %v, %q", err, d.String())
+	}
 }

@@ -466,11 +466,9 @@ func (w *world) heal() {
 }
 
 // agrees proves that a replica is as its oracle is, to the byte.
-func (r *replica) agrees(t interface {
-	Helper()
-	Fatalf(string, ...any)
-}) {
+func (r *replica) agrees(t rapid.TB) {
 	t.Helper()
+	r.Doc.check(t)
 	text := r.oracle.text()
 	if got := r.String(); got != text || string(r.text) != text || r.Len() != utf8.RuneCountInString(text) {
 		t.Fatalf("the text is %q, by its edits %q, of length %d; the oracle's is %q", got, string(r.text), r.Len(), text)
@@ -500,6 +498,18 @@ func TestConvergence(t *testing.T) {
 		}
 		w.heal()
 	})
+}
+
+// FuzzConvergence lets the fuzzer play the network, with replicas that purge.
+func FuzzConvergence(f *testing.F) {
+	f.Fuzz(rapid.MakeFuzz(func(t *rapid.T) {
+		w := newWorld(t, 3)
+		w.purging = deletionKnown | childrenKnown
+		for range w.draw(128, "steps") {
+			w.step()
+		}
+		w.heal()
+	}))
 }
 
 // TestConvergenceOfLargeTexts proves the same of texts whose trees have two and three levels.
