@@ -44,10 +44,8 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *only == "" || *only == "text" {
-		if err := textWorkload(*rounds); err != nil || *only == "text" {
-			return err
-		}
+	if *only == "text" {
+		return textWorkload(*rounds)
 	}
 	b, err := setUp(ctx, *profile)
 	if err != nil {
@@ -68,6 +66,9 @@ func run(ctx context.Context, args []string) error {
 		if err := measure(); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
+	}
+	if *only == "" {
+		return textWorkload(*rounds)
 	}
 	return nil
 }
