@@ -70,7 +70,7 @@ editor: ## serve the example of a text that several people edit, against the ser
 offline-test: ## test that example, which has a Go module of its own, against the server
 	cd examples/offline && $(GO) vet ./... && $(GO) test -count=1 ./...
 
-bench: ## requests per second beside pgbench and a hand-written handler, as ratios
+bench: ## requests per second beside pgbench and a hand-written handler, and text beside a gap buffer, as ratios
 	cd bench && $(GO) run .
 
 golden: ## write the golden files anew, after a wanted change

@@ -12,7 +12,7 @@ import (
 // TestPast proves that the text at a version is what a replica has that knows just that, that a diff leads from any version to any other, and that a
 // document can be reverted to any, to the same text everywhere.
 func TestPast(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	often(t, func(t *rapid.T) {
 		w := newWorld(t, 3)
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			w.step()

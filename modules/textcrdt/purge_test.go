@@ -10,7 +10,7 @@ import (
 
 // TestPurge proves that replicas that purge come to the same texts, step by step, as those that do not, and to the same bytes as each other.
 func TestPurge(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	often(t, func(t *rapid.T) {
 		w := newWorld(t, 2+draw(t, 3, "replicas"))
 		w.purging = deletionKnown | childrenKnown
 		for range w.draw(128, "steps") {

@@ -12,7 +12,7 @@ import (
 
 // TestUndoAlone proves that undo and redo walk along the texts that there were, when nobody else edits.
 func TestUndoAlone(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	often(t, func(t *rapid.T) {
 		d := New(1, 0)
 		if _, err := d.Insert(0, "0123456789"); err != nil {
 			t.Fatal(err)
@@ -74,7 +74,7 @@ func edit(t *rapid.T, d *Doc) []Op {
 // not deleted, and of those that were there before, those that the other has not deleted, in their old order unless the other typed between them. (If both deleted a character, and
 // the one heard of the other's deletion after he took his own back, it stays, too: nobody has deleted the new one.)
 func TestUndoAmongOthers(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	often(t, func(t *rapid.T) {
 		const start = "0123456789"
 		mine, others := New(1, 0), New(2, 0)
 		ops, err := mine.Insert(0, start)
