@@ -20,28 +20,33 @@ const attempts = 8
 
 // commit commits the pushes of a batch, and answers them.
 func (r *room) commit(tx *store.Tx, b *batch) error {
+	fresh := false // whether the room has caught up since the pushes came
 	for range attempts {
 		if len(b.pushes) == 0 {
 			return nil
-		}
-		if err := r.screen(tx, b); err != nil {
-			return err
 		}
 		if r.doc == nil {
 			if err := r.load(tx); err != nil {
 				return err
 			}
 		}
-		g, err := r.stage(tx, b)
-		if err != nil {
+		if err := r.screen(tx, b); err != nil {
 			return err
 		}
-		if len(g.ops) == 0 {
+		if r.doc == nil {
+			continue
+		}
+		g, err := r.stage(tx, b, fresh)
+		var position int64
+		switch {
+		case err == nil && len(g.ops) == 0:
 			b.acknowledge(r.position)
 			return nil
+		case err == nil:
+			position, err = g.write(tx, r.document, r.membersVersion)
 		}
-		position, err := g.write(tx, r.document, r.membersVersion)
 		switch {
+		case errors.Is(err, errStale):
 		case violated(err): // another node has these operations
 		case err != nil && passing(err): // perhaps they are committed: the rows say so
 			r.hub.Logger.Warn("it is not known whether a document was written", zap.Stringer("document", r.document), zap.Error(err))
@@ -54,6 +59,7 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 		if err := r.catchUp(tx); err != nil {
 			return err
 		}
+		fresh = true
 	}
 	return fmt.Errorf("%w: its sites are not where its operations are", errCorrupt)
 }
@@ -107,14 +113,12 @@ func (r *room) screen(tx *store.Tx, b *batch) error {
 			return err
 		}
 	}
-	b.refuse(func(p *push) error {
-		err := r.mayWrite(p)
-		if err != nil && p.staged {
+	return b.refuse(func(p *push) (refused, err error) {
+		if refused = r.mayWrite(p); refused != nil && p.staged {
 			r.doc = nil // which has its operations
 		}
-		return err
+		return refused, nil
 	})
-	return nil
 }
 
 func (r *room) mayWrite(p *push) error {
@@ -151,35 +155,46 @@ func (r *room) owns(user int64, site textcrdt.Site) bool {
 	return known && owner == user
 }
 
-// refuse answers the pushes that check has an error for.
-func (b *batch) refuse(check func(*push) error) {
+// refuse answers the pushes that check refuses. Those after an error are left.
+func (b *batch) refuse(check func(*push) (refused, err error)) error {
 	kept := b.pushes[:0]
-	for _, p := range b.pushes {
-		if err := check(p); err != nil {
-			p.answer(0, err)
-		} else {
+	for i, p := range b.pushes {
+		switch refused, err := check(p); {
+		case err != nil:
+			b.pushes = append(kept, b.pushes[i:]...)
+			return err
+		case refused != nil:
+			p.answer(0, refused)
+		default:
 			kept = append(kept, p)
 		}
 	}
 	b.pushes = kept
+	return nil
 }
 
+// errStale is the error of a push that builds upon something which the room does not know, and another node may have committed.
+var errStale = errors.New("document: the room may have to catch up")
+
 // stage applies pushes to the replica, answers those that it does not take, and returns what of the others is not committed yet.
-func (r *room) stage(tx *store.Tx, b *batch) (g group, err error) {
+func (r *room) stage(tx *store.Tx, b *batch, fresh bool) (g group, err error) {
 	ahead := textcrdt.Version{} // where the group brings the sites
-	b.refuse(func(p *push) error {
-		if err == nil && p.site == 0 && !p.staged {
-			err = r.number(tx, p, ahead)
+	err = b.refuse(func(p *push) (refused, err error) {
+		if p.site == 0 && !p.staged {
+			if err := r.number(tx, p, ahead); err != nil {
+				return nil, err
+			}
 		}
-		if err != nil {
-			return nil
-		}
-		if err := r.doc.Check(p.ops); err != nil {
-			return refusal(err)
+		switch err := r.doc.Check(p.ops); {
+		case err == nil:
+		case errors.Is(err, textcrdt.ErrEarly) && !fresh:
+			return nil, errStale
+		default:
+			return refusal(err), nil
 		}
 		p.staged = true
-		if err = applyAll(r.doc, p.ops); err != nil {
-			return nil
+		if err := applyAll(r.doc, p.ops); err != nil {
+			return nil, err
 		}
 		for _, op := range p.ops {
 			known := max(r.persisted[op.Site], ahead[op.Site])
@@ -192,7 +207,7 @@ func (r *room) stage(tx *store.Tx, b *batch) (g group, err error) {
 			}
 			g.add(p.user, op)
 		}
-		return nil
+		return nil, nil
 	})
 	return g, err
 }

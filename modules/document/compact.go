@@ -13,10 +13,11 @@ import (
 	"rowcall/modules/textcrdt"
 )
 
-// Bounds of one chunk of the history, and of what is compacted in one transaction.
+// Bounds of one chunk of the history, and of how many are made for one snapshot.
 const (
 	chunkRuns  = 5000
 	chunkBytes = 512 << 10
+	maxChunks  = 20
 )
 
 // compactTimeout bounds a transaction that compacts.
@@ -63,26 +64,76 @@ func (h *Hub) compact(ctx context.Context) {
 	}
 }
 
-// compactOne puts operations that are rows into the history and the snapshot, and tells whether there are more. What others do to the document
-// goes on meanwhile; somebody else who compacts it is left alone.
-func compactOne(tx *store.Tx, k key) (more bool, err error) {
-	id := []any{k.tenant.String(), k.document.String()}
-	var position int64
+// compactNow makes a snapshot of a document as it is now, and moves the operations that are in it to where they take less room. It blocks as
+// long as that takes; writers do not wait for it. If another node is at it, it does nothing.
+func (h *Hub) compactNow(ctx context.Context, k key) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("document: a panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	for more := true; more && err == nil; {
+		more, err = h.compactPart(ctx, k)
+	}
+	return err
+}
+
+// compactPart compacts some of a log, and tells whether there is more.
+func (h *Hub) compactPart(ctx context.Context, k key) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, compactTimeout)
+	defer cancel()
+	tx, err := h.session(ctx, k.tenant)
+	if err != nil {
+		return false, err
+	}
+	err = tx.InTx(func(tx *store.Tx) error {
+		s, err := lockSnapshot(tx, k)
+		if err != nil || s.doc == nil {
+			return err
+		}
+		chunks := 0
+		for more = true; more && chunks < maxChunks; chunks++ {
+			if more, err = s.compactChunk(tx, k); err != nil {
+				return err
+			}
+		}
+		if s.runs == 0 {
+			return nil
+		}
+		snapshot, err := textcrdt.Pack(s.doc.AppendSnapshot(nil))
+		if err != nil {
+			return err
+		}
+		h.counts.compactions.Add(1)
+		_, err = tx.Exec(`UPDATE document_snapshot SET position = $3, snapshot = $4 WHERE tenant_id = $1 AND document_id = $2`,
+			k.tenant.String(), k.document.String(), s.position, snapshot)
+		return err
+	})
+	return more, err
+}
+
+// lockSnapshot returns the replica of the newest snapshot, and keeps others from making the next; none if another node is at it.
+func lockSnapshot(tx *store.Tx, k key) (s saved, err error) {
 	var snapshot []byte
 	mine := false
 	err = tx.Each(`SELECT position, snapshot FROM document_snapshot WHERE tenant_id = $1 AND document_id = $2 FOR UPDATE SKIP LOCKED`,
-		id, []any{&position, &snapshot}, func() bool { mine = true; return true })
-	if err != nil || !mine {
-		return false, err
+		[]any{k.tenant.String(), k.document.String()}, []any{&s.position, &snapshot}, func() bool { mine = true; return true })
+	if err == nil && mine {
+		s.doc, err = loadSnapshot(snapshot)
 	}
-	part := stretch{since: position}
+	return s, err
+}
+
+// compactChunk moves the rows after the replica's position into a chunk of the history, and tells whether there are more.
+func (s *saved) compactChunk(tx *store.Tx, k key) (more bool, err error) {
+	part := stretch{since: s.position}
 	var p piece
 	var at time.Time
 	err = tx.Each(`
 		SELECT position, op, at FROM (
 			SELECT position, op, at, sum(octet_length(op)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - octet_length(op) AS size
 			FROM document_operation WHERE tenant_id = $1 AND document_id = $2 AND position > $3 ORDER BY position LIMIT $4
-		) o WHERE size < $5 ORDER BY position`, append(id, position, chunkRuns, chunkBytes),
+		) o WHERE size < $5 ORDER BY position`, []any{k.tenant.String(), k.document.String(), s.position, chunkRuns, chunkBytes},
 		[]any{&p.last, &p.operations, &at}, func() bool {
 			p.first = p.last
 			part.pieces = append(part.pieces, p)
@@ -92,61 +143,21 @@ func compactOne(tx *store.Tx, k key) (more bool, err error) {
 		return false, err
 	}
 	ops, size, err := part.decode()
+	if err == nil {
+		err = s.apply(ops)
+	}
 	if err != nil {
 		return false, err
 	}
-	doc := textcrdt.New(0, 0)
-	if len(snapshot) > 0 {
-		if doc, err = textcrdt.Load(0, 0, snapshot); err != nil {
-			return false, fmt.Errorf("%w: the snapshot: %w", errCorrupt, err)
-		}
-	}
-	if err := applyAll(doc, ops); err != nil {
-		return false, fmt.Errorf("%w after %d: %w", errCorrupt, position, err)
-	}
 	history, err := textcrdt.Pack(textcrdt.AppendOps(nil, ops))
-	if err == nil {
-		snapshot, err = textcrdt.Pack(doc.AppendSnapshot(nil))
-	}
 	if err != nil {
 		return false, err
 	}
 	_, err = tx.Exec(`
 		WITH old AS (
 			DELETE FROM document_operation WHERE tenant_id = $1 AND document_id = $2 AND position <= $4
-		), chunk AS (
-			INSERT INTO document_history (tenant_id, document_id, first, position, at, operations) VALUES ($1, $2, $3 + 1, $4, $5, $6)
 		)
-		UPDATE document_snapshot SET position = $4, snapshot = $7 WHERE tenant_id = $1 AND document_id = $2`,
-		append(id, position, part.last(), at, history, snapshot)...)
-	return len(part.pieces) == chunkRuns || size >= chunkBytes, err
-}
-
-// compactNow makes a snapshot of a document as it is now, and moves the operations that are in it to where they take less room. It blocks as
-// long as that takes; writers do not wait for it. If another node is at it, it does nothing.
-func (h *Hub) compactNow(ctx context.Context, k key) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("document: a panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	for more := true; more; {
-		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, compactTimeout)
-			defer cancel()
-			tx, err := h.session(ctx, k.tenant)
-			if err != nil {
-				return err
-			}
-			return tx.InTx(func(tx *store.Tx) error {
-				more, err = compactOne(tx, k)
-				return err
-			})
-		}()
-		if err != nil {
-			return err
-		}
-		h.counts.compactions.Add(1)
-	}
-	return nil
+		INSERT INTO document_history (tenant_id, document_id, first, position, at, operations) VALUES ($1, $2, $3 + 1, $4, $5, $6)`,
+		k.tenant.String(), k.document.String(), part.since, s.position, at, history)
+	return len(ops) == chunkRuns || size >= chunkBytes, err
 }

@@ -86,7 +86,6 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 	parts.Wait()
 	h.tasks.end()
-	h.cancel()
 	for _, r := range h.all() {
 		h.forget(r)
 		r.mu.Lock()
@@ -96,8 +95,13 @@ func (h *Hub) Run(ctx context.Context) {
 		}
 		r.mu.Unlock()
 	}
+	defer time.AfterFunc(lastWork, h.cancel).Stop()
 	h.tasks.running.Wait()
+	h.cancel()
 }
+
+// lastWork is how long a commit that is under way may take when the hub ends.
+const lastWork = 3 * time.Second
 
 // tasks are the goroutines of a hub.
 type tasks struct {

@@ -143,11 +143,13 @@ func (h *Hub) loadAt(tx *store.Tx, document uuid.UUID, position *int64) (saved, 
 	if at < 0 || at > a.Position {
 		return saved{}, apperr.Invalid(apperr.Issue{Path: "position", Reason: "is not one of the document's"})
 	}
-	select {
-	case h.replays <- struct{}{}:
-	case <-tx.Context().Done():
-		return saved{}, tx.Context().Err()
+	if !tx.Joined() { // which would keep its connection while it waits
+		select {
+		case h.replays <- struct{}{}:
+		case <-tx.Context().Done():
+			return saved{}, tx.Context().Err()
+		}
+		defer func() { <-h.replays }()
 	}
-	defer func() { <-h.replays }()
 	return load(tx, document, at)
 }

@@ -45,6 +45,7 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	rooms := map[key]*room{}
+	was := map[key]int64{}
 	keys := []key{}
 	idle := maxRooms
 	for _, r := range h.all() {
@@ -54,7 +55,7 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 				continue
 			}
 		}
-		rooms[r.key] = r
+		rooms[r.key], was[r.key] = r, r.seen()
 		keys = append(keys, r.key)
 	}
 	if len(keys) == 0 {
@@ -72,13 +73,22 @@ func (h *Hub) pollOnce(ctx context.Context) error {
 	}
 	for _, head := range heads {
 		k := key{head.Tenant, head.Document}
-		rooms[k].hint(state{head.Position, head.MembersVersion})
-		delete(rooms, k)
+		if head.Position >= was[k] {
+			rooms[k].hint(state{head.Position, head.MembersVersion})
+			delete(rooms, k)
+		}
 	}
-	for _, r := range rooms { // which have been deleted
+	for _, r := range rooms { // which have been deleted, or the database is an older one
 		r.hint(state{})
 	}
 	return nil
+}
+
+// seen returns the position up to which the room knows the log.
+func (r *room) seen() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at.position
 }
 
 // tidy lets go what the room has too long, and tells whether somebody uses the room.

@@ -107,6 +107,11 @@ func (r *room) show(p Presence, own bool) bool {
 
 func (p *Presence) gone() bool { return p.Presence.Kind() == 'n' }
 
+func (s *shown) leave() *shown {
+	s.Presence.Presence = jsontext.Value("null")
+	return s
+}
+
 // tell sends what a site says to the followers, and to the other nodes if it is this one's. r.mu is held.
 func (r *room) tell(s *shown, own bool) {
 	s.told, s.waits = time.Now(), false
@@ -123,8 +128,7 @@ func (r *room) tell(s *shown, own bool) {
 func (r *room) expire(now time.Time) {
 	for _, s := range r.presence {
 		if now.After(s.expires) {
-			s.Presence.Presence = jsontext.Value("null")
-			r.tell(s, false) // the other nodes do so, too
+			r.tell(s.leave(), false) // the other nodes do so, too
 		}
 	}
 }

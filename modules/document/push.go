@@ -212,7 +212,8 @@ func (h *Hub) Restore(ctx context.Context, document uuid.UUID, position int64) (
 	return h.pushOwn(ctx, document, ops, now.position)
 }
 
-// between returns what makes one text of a document another. Characters that are in both are in the same order.
+// between returns what makes one text of a document another. Characters that are in both are in the same order. What was deleted and then
+// restored has become other characters, which are left as they are where they say the same.
 func between(now, then *textcrdt.Doc) []Edit {
 	is, was := characters(now), characters(then)
 	inBoth := make(map[textcrdt.ID]bool, len(was))
@@ -235,12 +236,34 @@ func between(now, then *textcrdt.Doc) []Edit {
 			i++
 		}
 		if j > from || i > at {
-			edits = append(edits, Edit{At: at, Delete: i - at, Insert: string(then.AppendText(nil, from, j))})
+			if e, differs := trim(at, now.AppendText(nil, at, i), then.AppendText(nil, from, j)); differs {
+				edits = append(edits, e)
+			}
 			continue
 		}
 		i, j = i+1, j+1
 	}
 	return edits
+}
+
+// trim returns what makes one text at a position another, without what both begin and end with.
+func trim(at int, is, was []byte) (e Edit, differs bool) {
+	for len(is) > 0 && len(was) > 0 {
+		r, size := utf8.DecodeRune(is)
+		if other, _ := utf8.DecodeRune(was); r != other {
+			break
+		}
+		is, was = is[size:], was[size:]
+		at++
+	}
+	for len(is) > 0 && len(was) > 0 {
+		r, size := utf8.DecodeLastRune(is)
+		if other, _ := utf8.DecodeLastRune(was); r != other {
+			break
+		}
+		is, was = is[:len(is)-size], was[:len(was)-size]
+	}
+	return Edit{At: at, Delete: utf8.RuneCount(is), Insert: string(was)}, len(is) > 0 || len(was) > 0
 }
 
 // characters returns the ids of the characters of a text.

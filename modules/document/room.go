@@ -292,9 +292,12 @@ func (r *room) catchUp(tx *store.Tx) error {
 				return err
 			}
 		}
-		if since == nowhere {
+		switch {
+		case since == nowhere:
 			r.position = part.head
 			return nil
+		case part.head < since:
+			return fmt.Errorf("%w: it has gone back from %d to %d", errCorrupt, since, part.head)
 		}
 		ops, size, err := part.decode()
 		if err != nil {
@@ -324,6 +327,11 @@ func (r *room) readMembers(tx *store.Tx) (err error) {
 	for f := range r.followers {
 		if r.members[f.user] == "" {
 			r.end(f, Forbidden)
+		}
+	}
+	for _, s := range r.presence {
+		if r.members[s.User] == "" {
+			r.tell(s.leave(), false) // the other nodes find out themselves
 		}
 	}
 	return nil

@@ -146,12 +146,12 @@ func load(tx *store.Tx, document uuid.UUID, position int64) (saved, error) {
 	if err != nil {
 		return saved{}, err
 	}
-	s := saved{doc: textcrdt.New(0, 0), snapshot: len(snapshot)}
+	s := saved{snapshot: len(snapshot)}
 	if len(snapshot) > 0 {
 		s.position = at
-		if s.doc, err = textcrdt.Load(0, 0, snapshot); err != nil {
-			return saved{}, fmt.Errorf("%w: the snapshot: %w", errCorrupt, err)
-		}
+	}
+	if s.doc, err = loadSnapshot(snapshot); err != nil {
+		return saved{}, err
 	}
 	for s.position < position {
 		part, err := readAfter(tx, document, s.position, pageRuns)
@@ -172,6 +172,18 @@ func load(tx *store.Tx, document uuid.UUID, position int64) (saved, error) {
 		}
 	}
 	return s, nil
+}
+
+// loadSnapshot returns the replica of a snapshot, which at the position 0 is empty.
+func loadSnapshot(snapshot []byte) (*textcrdt.Doc, error) {
+	if len(snapshot) == 0 {
+		return textcrdt.New(0, 0), nil
+	}
+	doc, err := textcrdt.Load(0, 0, snapshot)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the snapshot: %w", errCorrupt, err)
+	}
+	return doc, nil
 }
 
 // apply applies the operations that come next.

@@ -61,7 +61,7 @@ func (h *Hub) touch(ctx context.Context) {
 		case <-timer.C:
 		case <-h.touches.ready:
 		case <-ctx.Done():
-			h.touchAll(h.ctx, time.Now().Add(touchEvery)) // as far as it goes now
+			h.touchAll(h.ctx, time.Now().Add(touchEvery)) //nolint:contextcheck // its own has ended; as far as it goes now
 			return
 		}
 		timer.Reset(time.Until(h.touchAll(ctx, time.Now())))

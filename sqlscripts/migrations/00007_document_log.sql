@@ -42,33 +42,43 @@ CREATE TABLE document_operation (
     user_id     bigint NOT NULL,                -- who did it
     at          timestamptz NOT NULL DEFAULT now(),
     op          bytea NOT NULL,                 -- the one run, as textcrdt encodes it
-    PRIMARY KEY (tenant_id, document_id, position),
-    FOREIGN KEY (tenant_id, document_id) REFERENCES document (tenant_id, id) ON DELETE CASCADE
+    PRIMARY KEY (tenant_id, document_id, position)
 );
 ALTER TABLE document_operation ALTER op SET STORAGE EXTERNAL;
 CALL tenant_table('document_operation');
 REVOKE UPDATE, TRUNCATE ON document_operation FROM rowcall_tenant;
 
 -- The operations of a site follow each other without a gap and without an overlap: each addition moves the site, which nothing else can.
+-- Those of one statement come in the order in which it adds them; some of one site after another move it once. As there must be the site, there
+-- is the document: a foreign key would look for it for each row.
 -- +goose StatementBegin
 CREATE FUNCTION move_document_sites() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
-    missed bigint;
+    o record;
+    moved boolean := true;
+    last document_site; -- where the additions have brought a site
+    first bigint;       -- of those
 BEGIN
-    WITH run AS (
-        SELECT *, seq = lag(until, 1, seq - 1) OVER (PARTITION BY tenant_id, document_id, site ORDER BY position) + 1 AS follows
-        FROM new_operations
-    ), added AS (
-        SELECT tenant_id, document_id, site, min(seq) AS seq, max(until) AS until, bool_and(follows) AS follow
-        FROM run GROUP BY tenant_id, document_id, site
-    ), moved AS (
-        UPDATE document_site s SET seq = a.until FROM added a
-        WHERE s.tenant_id = a.tenant_id AND s.document_id = a.document_id AND s.site = a.site AND s.seq = a.seq - 1 AND a.follow
-        RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM added) - (SELECT count(*) FROM moved) INTO missed;
-    IF missed > 0 THEN
-        RAISE EXCEPTION 'operations of % sites do not follow the ones before', missed
+    FOR o IN SELECT tenant_id, document_id, site, seq, until FROM new_operations LOOP
+        IF o.site = last.site AND o.seq = last.seq + 1 AND o.document_id = last.document_id AND o.tenant_id = last.tenant_id THEN
+            last.seq := o.until;
+            CONTINUE;
+        END IF;
+        IF last.site IS NOT NULL THEN
+            UPDATE document_site SET seq = last.seq
+            WHERE tenant_id = last.tenant_id AND document_id = last.document_id AND site = last.site AND seq = first - 1;
+            moved := moved AND FOUND;
+        END IF;
+        last.tenant_id := o.tenant_id; last.document_id := o.document_id; last.site := o.site; last.seq := o.until;
+        first := o.seq;
+    END LOOP;
+    IF last.site IS NOT NULL THEN
+        UPDATE document_site SET seq = last.seq
+        WHERE tenant_id = last.tenant_id AND document_id = last.document_id AND site = last.site AND seq = first - 1;
+        moved := moved AND FOUND;
+    END IF;
+    IF NOT moved THEN
+        RAISE EXCEPTION 'operations do not follow those before them of their site'
             USING ERRCODE = 'exclusion_violation', TABLE = TG_TABLE_NAME, CONSTRAINT = 'document_operation_follows';
     END IF;
     RETURN NULL;
@@ -106,13 +116,19 @@ CREATE TABLE document_snapshot (
 ALTER TABLE document_snapshot ALTER snapshot SET STORAGE EXTERNAL;
 CALL tenant_table('document_snapshot');
 
--- A document has its head and its snapshot from the beginning. Its members are numbered before a row of theirs is written, because the
+-- A document has its head and its snapshot from the beginning, and its operations go with the head. Its members are numbered before a row of theirs is written, because the
 -- change log's head must be the last lock of a transaction.
 -- +goose StatementBegin
 CREATE FUNCTION begin_document() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO document_head (tenant_id, document_id) VALUES (NEW.tenant_id, NEW.id);
     INSERT INTO document_snapshot (tenant_id, document_id) VALUES (NEW.tenant_id, NEW.id);
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION end_document() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM document_operation WHERE tenant_id = OLD.tenant_id AND document_id = OLD.document_id;
     RETURN NULL;
 END
 $$;
@@ -126,5 +142,6 @@ END
 $$;
 -- +goose StatementEnd
 CREATE TRIGGER begin_document AFTER INSERT ON document FOR EACH ROW EXECUTE FUNCTION begin_document();
+CREATE TRIGGER end_document AFTER DELETE ON document_head FOR EACH ROW EXECUTE FUNCTION end_document();
 CREATE TRIGGER number_document_members BEFORE INSERT OR UPDATE OR DELETE ON document_member FOR EACH ROW
     EXECUTE FUNCTION number_document_members();

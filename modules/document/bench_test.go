@@ -1,0 +1,100 @@
+package document_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"rowcall/modules/document"
+	"rowcall/modules/textcrdt"
+)
+
+// BenchmarkPush is operations of one character by some editors of a document at once: how long each waits, and how many commits that takes.
+func BenchmarkPush(b *testing.B) {
+	for _, editors := range []int{1, 8, 50} {
+		b.Run(fmt.Sprint(editors), func(b *testing.B) {
+			w := newWorld(b)
+			n, doc := w.node(), w.create()
+			replicas := make([]*replica, editors)
+			for i := range replicas {
+				replicas[i] = n.open(doc, 1)
+			}
+			before := n.Stats()
+			var mu sync.Mutex
+			var took []time.Duration
+			b.ResetTimer()
+			var clients sync.WaitGroup
+			for i, r := range replicas {
+				clients.Go(func() {
+					var own []time.Duration
+					for range b.N/editors + min(1, max(0, b.N%editors-i)) {
+						batch, start := r.insert(r.Len(), "x"), time.Now()
+						r.push(n, batch)
+						own = append(own, time.Since(start))
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					took = append(took, own...)
+				})
+			}
+			clients.Wait()
+			b.StopTimer()
+			slices.Sort(took)
+			s := n.Stats()
+			b.ReportMetric(float64(s.Operations-before.Operations)/float64(max(1, s.Commits-before.Commits)), "ops/commit")
+			b.ReportMetric(float64(s.Commits-before.Commits)/b.Elapsed().Seconds(), "commits/s")
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+		})
+	}
+}
+
+// BenchmarkOpen opens a document with 10 MB of operations.
+func BenchmarkOpen(b *testing.B) {
+	w := newWorld(b)
+	n, doc := w.node(), w.create()
+	r := n.open(doc, 1)
+	size := 0
+	for size < 10<<20 {
+		var ops []textcrdt.Op
+		for range document.MaxRuns {
+			op, err := r.Insert(rand.IntN(r.Len()+1), "some text")
+			if err != nil {
+				b.Fatal(err)
+			}
+			ops = append(ops, op...)
+		}
+		batch := textcrdt.AppendOps(nil, ops)
+		r.push(n, batch)
+		size += len(batch)
+	}
+	wait(b, "the snapshot", func() bool {
+		if err := n.Compact(context.Background(), tenant, doc); err != nil { // unless it is under way
+			b.Fatal(err)
+		}
+		return get[bool](w, `SELECT s.position = h.position FROM document_snapshot s JOIN document_head h USING (document_id)`)
+	})
+	r.push(n, r.insert(0, "x"))
+	var took time.Duration
+	for b.Loop() {
+		o, err := n.Open(as(1), doc, document.OpenOptions{Site: r.site})
+		if err != nil || o.Position != o.Head {
+			b.Fatal(o.Position, o.Head, err)
+		}
+		b.StopTimer()
+		start := time.Now()
+		if _, err := textcrdt.Load(o.Site, o.Session, o.Snapshot); err != nil {
+			b.Fatal(err)
+		}
+		took += time.Since(start)
+		b.StartTimer()
+		b.ReportMetric(float64(len(o.Snapshot)), "snapshot-bytes")
+		b.ReportMetric(float64(o.Head), "operations")
+	}
+	b.ReportMetric(float64(took.Milliseconds())/float64(b.N), "load-ms")
+	b.ReportMetric(get[float64](w, `SELECT sum(octet_length(operations)) FROM document_history`), "history-bytes")
+}

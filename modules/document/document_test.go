@@ -1,0 +1,175 @@
+package document_test
+
+import (
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/document"
+	"rowcall/modules/textcrdt"
+)
+
+func TestPush(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node()
+	doc := w.create(2, 3)
+	w.setRole(doc, 3, document.Commenter)
+	a, b := n.open(doc, 1), n.open(doc, 2)
+	if a.site == b.site {
+		t.Fatal("both are site ", a.site)
+	}
+	hello, world := a.insert(0, "hello"), a.insert(5, " world")
+	wants(t, push(n, a, world), apperr.ValidationFailed, "operations[0]") // early
+	if p := a.push(n, hello); p != 1 {
+		t.Errorf("at %d", p)
+	}
+	if p := a.push(n, hello); p != 1 {
+		t.Errorf("a repeat is at %d", p)
+	}
+	both, err := a.Operations(nil) // one run of both, of which the first half is known
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := a.push(n, textcrdt.AppendOps(nil, both)); p != 2 {
+		t.Errorf("the rest is at %d", p)
+	}
+	if p := a.push(n, world); p != 2 {
+		t.Errorf("a repeat in other runs is at %d", p)
+	}
+	b.read(n)
+	if b.String() != "hello world" {
+		t.Errorf("%q", b.String())
+	}
+	ops, err := b.Delete(0, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed, err := textcrdt.Pack(textcrdt.AppendOps(nil, ops))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.push(n, packed)
+	if text := n.whole(doc); text != "world" {
+		t.Errorf("%q", text)
+	}
+	one := int64(1)
+	if text := n.text(doc, &one); text != "hello" {
+		t.Errorf("%q at 1", text)
+	}
+
+	reader := n.open(doc, 3)
+	wants(t, push(n, reader, reader.insert(0, "x")), apperr.Forbidden, "")
+	_, err = n.Push(as(4), doc, a.site, hello)
+	wants(t, err, apperr.NotFound, "")
+	_, err = n.Push(as(2), doc, a.site, hello)
+	wants(t, err, apperr.Forbidden, "")
+	_, err = n.Push(as(2), doc, b.site, hello)
+	wants(t, err, apperr.ValidationFailed, "operations[0]")
+	_, err = n.Push(as(2), doc, 77, textcrdt.AppendOps(nil, []textcrdt.Op{{ID: textcrdt.ID{Site: 77, Seq: 1}, Session: 1, Sum: 1, N: 1, Text: "x"}}))
+	wants(t, err, apperr.Forbidden, "")
+	wants(t, push(n, b, []byte("nothing")), apperr.ValidationFailed, "operations")
+	wants(t, push(n, b, make([]byte, document.MaxPush+1)), apperr.ValidationFailed, "operations")
+
+	// A batch with something bad is refused whole.
+	seq := b.Version()[b.site]
+	good := textcrdt.Op{ID: textcrdt.ID{Site: b.site, Seq: seq + 1}, Session: 1, Sum: b.Clock() + 1, N: 1, Text: "y"}
+	bad := good
+	bad.Seq, bad.Sum, bad.Ref = good.Seq+1, good.Sum+1, textcrdt.ID{Site: 99, Seq: 1}
+	wants(t, push(n, b, textcrdt.AppendOps(nil, []textcrdt.Op{good, bad})), apperr.ValidationFailed, "operations[1]")
+	if text := n.whole(doc); text != "world" {
+		t.Errorf("%q", text)
+	}
+	_, _, err = n.TextAt(as(1), doc, new(int64(4)))
+	wants(t, err, apperr.InvalidParams, "position")
+	_, err = n.Read(as(1), doc, 4, 0)
+	wants(t, err, apperr.ResyncRequired, "")
+	_, err = n.Open(as(2), doc, document.OpenOptions{Site: a.site})
+	wants(t, err, apperr.Forbidden, "")
+	o, err := n.Open(as(1), doc, document.OpenOptions{Site: a.site, Since: new(int64(2))})
+	if err != nil || o.Site != a.site || o.Position != 3 || o.Head != 3 || o.Snapshot != nil || o.Version[a.site] != 11 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+func push(n *node, r *replica, operations []byte) error {
+	_, err := n.Push(as(r.user), r.doc, r.site, operations)
+	return err
+}
+
+// Whatever many do on two nodes at once, all replicas come to the same text, and nothing acknowledged is lost when a node goes.
+func TestTwoNodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nodes := []*node{w.node(), w.node()}
+	doc := w.create(2, 3, 4, 5, 6)
+	const each = 60
+	var clients sync.WaitGroup
+	for user := int64(1); user <= 6; user++ {
+		n := nodes[user%2]
+		f := n.follow(doc, user, 0)
+		r := n.open(doc, user)
+		clients.Go(func() {
+			for i := range each {
+				f.drain(r)
+				var ops []textcrdt.Op
+				var err error
+				if length := r.Len(); i%4 == 3 && length > 2 {
+					at := rand.IntN(length - 1)
+					ops, err = r.Delete(at, 1+rand.IntN(min(3, length-at)))
+				} else {
+					ops, err = r.Insert(rand.IntN(length+1), strings.Repeat(string(rune('a'+user)), 1+i%3))
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				batch := textcrdt.AppendOps(nil, ops)
+				if err := push(nodes[(int(user)+i/20)%2], r, batch); err != nil { // it changes the node
+					t.Error(user, i, err)
+					return
+				}
+				if i%7 == 0 {
+					if err := push(nodes[(int(user)+i/20+1)%2], r, batch); err != nil {
+						t.Error("repeated: ", user, i, err)
+					}
+				}
+			}
+			f.until(r, nodes[0])
+		})
+	}
+	clients.Wait()
+	text := nodes[0].whole(doc)
+	nodes[0].stop()
+	if after := nodes[1].whole(doc); after != text || text == "" {
+		t.Errorf("%q and %q", text, after)
+	}
+	s := nodes[1].Stats()
+	t.Logf("%d operations in %d commits on one node", s.Operations, s.Commits)
+}
+
+// The schema itself refuses operations that are there already or that leave some out, whoever adds them.
+func TestNoOverlap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node()
+	doc := w.create()
+	r := n.open(doc, 1)
+	r.push(n, r.insert(0, "abc"))
+	for _, rows := range []string{
+		`(2, 2, 4)`, `(2, 5, 5)`, `(2, 4, 4), (3, 6, 6)`, `(2, 4, 5), (3, 5, 5), (4, 7, 7)`, `(2, 4, 5), (3, 5, 6)`, `(2, 1, 3)`,
+	} {
+		_, err := w.owner.Exec(`INSERT INTO document_operation (tenant_id, document_id, position, site, seq, until, user_id, op)
+			SELECT $1, $2, position, $3, seq, until, 1, '' FROM (VALUES `+rows+`) AS v (position, seq, until)`,
+			tenant.String(), doc.String(), int64(r.site))
+		if err == nil || !strings.Contains(err.Error(), "do not follow") {
+			t.Errorf("%s: %v", rows, err)
+		}
+	}
+	r.push(n, r.insert(3, "d"))
+	if text := n.whole(doc); text != "abcd" {
+		t.Errorf("%q", text)
+	}
+}

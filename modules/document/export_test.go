@@ -1,0 +1,27 @@
+package document
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+const (
+	MaxTail   = maxTail
+	MaxQueued = maxQueued
+	RunText   = runText
+)
+
+func (h *Hub) Compact(ctx context.Context, tenant, document uuid.UUID) error {
+	return h.compactNow(ctx, key{tenant, document})
+}
+
+func (h *Hub) Sweep(ctx context.Context) error { return h.sweepOnce(ctx) }
+
+// Panic lets the next work of a document's room panic.
+func (h *Hub) Panic(tenant, document uuid.UUID) {
+	r := h.enter(key{tenant, document})
+	defer r.mu.Unlock()
+	r.sites = nil // a write to it panics
+	r.members = map[int64]Role{}
+}

@@ -1,0 +1,474 @@
+package document_test
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/bus"
+	"rowcall/modules/document"
+	"rowcall/modules/store"
+	"rowcall/modules/textcrdt"
+)
+
+// Compaction goes on while others write and read, and changes nothing that they see.
+func TestCompaction(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node()
+	doc := w.create(2)
+	stop := make(chan struct{})
+	var background sync.WaitGroup
+	background.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := n.Compact(context.Background(), tenant, doc); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	f := n.follow(doc, 1, 0)
+	follower := n.open(doc, 1)
+	follower.Doc = textcrdt.New(0, 0) // from the beginning
+	var clients sync.WaitGroup
+	for user := int64(1); user <= 2; user++ {
+		r := n.open(doc, user)
+		clients.Go(func() {
+			err := repeat(150, func(i int) error { return push(n, r, r.insert(r.Len()/2, strings.Repeat("x", i%4+1))) })
+			if err != nil {
+				t.Error(user, err)
+			}
+		})
+	}
+	for range 20 {
+		n.open(doc, 1)
+	}
+	clients.Wait()
+	close(stop)
+	background.Wait()
+	if err := n.Compact(context.Background(), tenant, doc); err != nil {
+		t.Fatal(err)
+	}
+	text := n.whole(doc)
+	if f.until(follower, n); follower.String() != text || len(text) != 2*(150*5/2-2) {
+		t.Errorf("%d and %d characters", follower.Len(), len(text))
+	}
+	if rows := get[int](w, `SELECT count(*) FROM document_operation`); rows != 0 {
+		t.Errorf("%d rows are left", rows)
+	}
+	position := int64(100)
+	if length := len(n.text(doc, &position)); length < 100 {
+		t.Errorf("%d characters at 100", length)
+	}
+	p, err := n.Read(as(1), doc, 7, 5)
+	if err != nil || p.Position < 8 || p.Position > 12 || p.Head != 300 {
+		t.Errorf("%d of %d, %v", p.Position, p.Head, err)
+	}
+	r := n.open(doc, 1) // whose room has not seen any of that
+	r.push(n, r.insert(0, "y"))
+	n.whole(doc)
+}
+
+// A log that has grown gets a snapshot without anybody asking for one, also if the node has gone that should have made it.
+func TestSnapshots(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	gone := &node{Hub: document.NewHub(document.Config{DB: w.DB, Touch: w.touch, Logger: zap.NewNop()}), w: w} // it does nothing in the background
+	grow := func(n *node, runs int) *replica {
+		t.Helper()
+		r := n.open(w.create(), 1)
+		for runs > 0 {
+			var ops []textcrdt.Op
+			for range min(runs, document.MaxRuns) {
+				op, err := r.Insert(r.Len()/2, "x") // none follows the one before
+				if err != nil {
+					t.Fatal(err)
+				}
+				ops = append(ops, op...)
+			}
+			r.push(n, textcrdt.AppendOps(nil, ops))
+			runs -= len(ops)
+		}
+		return r
+	}
+	left := grow(gone, 2*document.MaxTail+1)
+	n := w.node()
+	for _, r := range []*replica{left, grow(n, document.MaxTail+1)} {
+		wait(t, "the snapshot", func() bool {
+			return get[bool](w, `SELECT s.position = h.position FROM document_snapshot s JOIN document_head h USING (document_id)
+				WHERE document_id = $1`, r.doc.String())
+		})
+		wait(t, "the document's row", func() bool {
+			return get[bool](w, `SELECT d.position = h.position FROM document d JOIN document_head h ON h.document_id = d.id
+				WHERE d.id = $1`, r.doc.String())
+		})
+		if text := n.whole(r.doc); text != r.String() {
+			t.Errorf("%d characters, want %d", len(text), r.Len())
+		}
+	}
+}
+
+func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := newProxy(t, w.TenantURL)
+	db, err := store.Open(t.Context(), store.Config{TenantURL: p.url, PlatformURL: w.PlatformURL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	b := bus.NewPostgres(w.DB, w.PlatformURL, zap.NewNop())
+	n := w.nodeWith(document.Config{DB: db, Bus: b, Touch: w.touch, Logger: zap.NewNop()}, b.Run)
+	doc := w.create()
+	r := n.open(doc, 1)
+	f := n.follow(doc, 1, 0)
+	other := n.open(doc, 1)
+	for i := range 6 {
+		batch := r.insert(r.Len(), "ab")
+		p.lose.Store(i%2 == 1) // the answer to the next statement
+		if position := r.push(n, batch); position != int64(i+1) {
+			t.Errorf("at %d, want %d", position, i+1)
+		}
+	}
+	if p.lost.Load() != 3 {
+		t.Errorf("%d answers were lost", p.lost.Load())
+	}
+	if text := n.whole(doc); text != strings.Repeat("ab", 6) {
+		t.Errorf("%q", text)
+	}
+	if f.to(other, 6); other.String() != r.String() {
+		t.Errorf("a follower has %q", other.String())
+	}
+}
+
+// proxy forwards connections to Postgres.
+type proxy struct {
+	url  string
+	lose atomic.Bool // the connection of the next answer, and that
+	lost atomic.Int64
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, address := "tcp", u.Host
+	if dir := u.Query().Get("host"); dir != "" {
+		network, address = "unix", dir+"/.s.PGSQL."+u.Query().Get("port")
+		q := u.Query()
+		q.Del("host")
+		q.Del("port")
+		u.RawQuery = q.Encode()
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = l.Addr().String()
+	p := &proxy{url: u.String()}
+	var running sync.WaitGroup
+	ended := make(chan struct{})
+	running.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial(network, address)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			running.Go(func() { p.copy(out, in, false) })
+			running.Go(func() { p.copy(in, out, true) })
+			running.Go(func() {
+				<-ended
+				_, _ = in.Close(), out.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		close(ended)
+		running.Wait()
+	})
+	return p
+}
+
+func (p *proxy) copy(to, from net.Conn, answers bool) {
+	defer to.Close()   //nolint:errcheck // it is the end
+	defer from.Close() //nolint:errcheck // it is the end
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		if answers && p.lose.CompareAndSwap(true, false) {
+			p.lost.Add(1)
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// What was acknowledged is there, whenever a node goes.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, doc := w.node(), w.create(2, 3, 4)
+	var acknowledged sync.Map
+	var clients sync.WaitGroup
+	var pushed atomic.Int64
+	for user := int64(1); user <= 4; user++ {
+		r := n.open(doc, user)
+		clients.Go(func() {
+			for {
+				if err := push(n, r, r.insert(r.Len(), "x")); err != nil {
+					wants(t, err, apperr.Unavailable, "")
+					return
+				}
+				acknowledged.Store(r.site, r.Version()[r.site])
+				pushed.Add(1)
+			}
+		})
+	}
+	wait(t, "some pushes", func() bool { return pushed.Load() > 100 })
+	n.stop()
+	clients.Wait()
+	n = w.node()
+	version := n.open(doc, 1).Version()
+	acknowledged.Range(func(site, seq any) bool {
+		if version[site.(textcrdt.Site)] < seq.(uint32) {
+			t.Errorf("site %v has %d, and %v were acknowledged", site, version[site.(textcrdt.Site)], seq)
+		}
+		return true
+	})
+	n.whole(doc)
+	head := get[int64](w, `SELECT position FROM document_head`)
+	w.exec(`UPDATE document SET position = 1, edited_at = now() - interval '1 minute'`)
+	if err := n.Sweep(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the document's row", func() bool { return get[int64](w, `SELECT position FROM document`) == head })
+}
+
+// What is wrong with a document stays its own.
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node()
+	bad, good := w.create(), w.create()
+	r, other := n.open(bad, 1), n.open(good, 1)
+	r.push(n, r.insert(0, "abc"))
+	other.push(n, other.insert(0, "def"))
+	onBad := n.follow(bad, 1, 1)
+
+	n.Panic(tenant, bad)
+	wants(t, push(n, r, r.insert(0, "x")), apperr.Internal, "")
+	if why := onBad.end(); why != document.Failed {
+		t.Errorf("after a panic: %s", why)
+	}
+	again := n.open(bad, 1)
+	again.push(n, again.insert(0, "y"))
+	if text := n.whole(bad); text != "yabc" {
+		t.Errorf("%q", text)
+	}
+
+	n.stop()
+	n = w.node()
+	onGood := n.follow(good, 1, 1)
+	w.exec(`UPDATE document_operation SET op = '\x00' WHERE document_id = $1 AND position = 1`, bad.String())
+	wants(t, push(n, again, again.insert(0, "z")), apperr.Internal, "")
+	onBad = n.follow(bad, 1, 0)
+	if why := onBad.end(); why != document.Failed {
+		t.Errorf("of bad bytes: %s", why)
+	}
+	_, _, err := n.TextAt(as(1), bad, nil)
+	wants(t, err, apperr.Internal, "")
+	if n.Compact(context.Background(), tenant, bad) == nil {
+		t.Error("what cannot be read is compacted")
+	}
+	other.push(n, other.insert(3, "g"))
+	if onGood.to(other, 2); n.whole(good) != "defg" {
+		t.Error("the other document is hurt")
+	}
+}
+
+// Nobody waits for a follower who takes nothing.
+func TestSlowFollower(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, doc := w.node(), w.create()
+	r := n.open(doc, 1)
+	slow, live := n.followWith(doc, 1, 0, 0), n.follow(doc, 1, 0)
+	copied := &replica{Doc: textcrdt.New(0, 0), t: t, doc: doc, user: 1}
+	for range 24 {
+		live.to(copied, r.push(n, r.insert(0, strings.Repeat("x", 200<<10))))
+	}
+	if why := slow.end(); why != document.Resync {
+		t.Errorf("%s", why)
+	}
+	if s := n.Stats(); s.Slow != 1 || s.Followers != 1 {
+		t.Errorf("%+v", s)
+	}
+	again := n.follow(doc, 1, 0) // who comes later reads what was there
+	fresh := &replica{Doc: textcrdt.New(0, 0), t: t, doc: doc, user: 1}
+	if again.to(fresh, 24); fresh.Len() != copied.Len() || fresh.Len() != 24*200<<10 {
+		t.Errorf("%d and %d characters", fresh.Len(), copied.Len())
+	}
+}
+
+// Who is no longer a member sees nothing that is written after that, on any node, and writes nothing.
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nodes := []*node{w.node(), w.node()}
+	doc := w.create(2, 3)
+	a, b := nodes[0].open(doc, 1), nodes[0].open(doc, 2)
+	a.push(nodes[0], a.insert(0, "a"))
+	b.push(nodes[0], b.insert(0, "b"))
+	gone := []*follower{nodes[0].follow(doc, 2, 2), nodes[1].follow(doc, 2, 2)}
+	stays := nodes[1].follow(doc, 3, 2)
+	w.remove(doc, 2)
+	wants(t, push(nodes[0], b, b.insert(0, "late")), apperr.NotFound, "")
+	a.push(nodes[0], a.insert(0, "c"))
+	for i, f := range gone {
+		select {
+		case why := <-f.ended:
+			if why != document.Forbidden || len(f.frames) > 0 {
+				t.Errorf("%d: %s with %d frames", i, why, len(f.frames))
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("it does not end")
+		}
+	}
+	stays.to(nodes[1].open(doc, 3), 3)
+	w.setRole(doc, 3, document.Reader)
+	c := nodes[1].open(doc, 3)
+	wants(t, push(nodes[1], c, c.insert(0, "x")), apperr.Forbidden, "")
+	w.setRole(doc, 3, document.Editor)
+	c = nodes[1].open(doc, 3)
+	c.push(nodes[1], c.insert(0, "x"))
+	_, err := nodes[0].Follow(as(2), doc, 0, stays)
+	wants(t, err, apperr.NotFound, "")
+	_, err = nodes[0].Follow(as(1), doc, 99, stays)
+	wants(t, err, apperr.ResyncRequired, "")
+	w.delete(doc)
+	if why := stays.end(); why != document.Deleted {
+		t.Errorf("%s", why)
+	}
+	wants(t, push(nodes[1], c, c.insert(0, "x")), apperr.NotFound, "")
+	if rows := get[int](w, `SELECT count(*) FROM document_operation`); rows != 0 {
+		t.Errorf("%d operations are left of it", rows)
+	}
+}
+
+// A document's row is written at most once a second, whatever many nodes do, and in the end it says how far the log has come.
+func TestTouches(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nodes := []*node{w.node(), w.node()}
+	doc := w.create(2)
+	start := time.Now()
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for i, n := range nodes {
+		r := n.open(doc, int64(i+1))
+		clients.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					r.push(n, r.insert(0, "x"))
+				}
+			}
+		})
+	}
+	wait(t, "touches", func() bool { return w.touched.Load() >= 3 })
+	if n, most := w.touched.Load(), int64(time.Since(start)/time.Second)+1; n > most {
+		t.Errorf("%d touches, and at most %d are allowed", n, most)
+	}
+	close(stop)
+	clients.Wait()
+	wait(t, "the last", func() bool {
+		return get[bool](w, `SELECT h.position = d.position FROM document_head h JOIN document d ON d.id = h.document_id`)
+	})
+	if n, most := w.touched.Load(), int64(time.Since(start)/time.Second)+1; n > most {
+		t.Errorf("%d touches, and at most %d are allowed", n, most)
+	}
+}
+
+func TestPresence(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nodes := []*node{w.node(), w.node()}
+	doc := w.create(2)
+	a := nodes[0].open(doc, 1)
+	here, there := nodes[0].follow(doc, 2, 0), nodes[1].follow(doc, 2, 0)
+	show := func(text string) {
+		t.Helper()
+		if err := nodes[0].Show(as(1), doc, a.site, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := func(f *follower, name string) {
+		t.Helper()
+		for end := time.After(time.Minute); ; {
+			select {
+			case frame := <-f.frames:
+				m := f.parse(frame)
+				if m.Site != a.site || m.User != 1 || m.Document != doc {
+					t.Errorf("%+v", m)
+				}
+				if m.Presence == nil && name == "" || m.Presence != nil && m.Presence.Name == name {
+					return
+				}
+			case <-end:
+				t.Fatal("nobody shows ", name)
+			}
+		}
+	}
+	wait(t, "the nodes to hear of each other", func() bool {
+		show(`{"name": "Ann"}`)
+		select {
+		case frame := <-there.frames:
+			return there.parse(frame).Presence.Name == "Ann"
+		default:
+			return false
+		}
+	})
+	next(here, "Ann")
+	late := nodes[1].follow(doc, 1, 0)
+	next(late, "Ann")
+	for range 100 {
+		show(`{"name": "Bob"}`)
+	}
+	show(`{"name": "Cem"}`)
+	next(there, "Cem")
+	show(`null`)
+	for _, f := range []*follower{here, there, late} {
+		next(f, "")
+	}
+	wants(t, nodes[0].Show(as(2), doc, a.site, []byte(`{}`)), apperr.Forbidden, "")
+	wants(t, nodes[0].Show(as(1), doc, a.site, []byte(`[]`)), apperr.ValidationFailed, "presence")
+	wants(t, nodes[0].Show(as(9), doc, a.site, []byte(`{}`)), apperr.NotFound, "")
+}
