@@ -305,8 +305,9 @@ var (
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
 	// ShowPresence: show those who have a document open who one is, and where in it. They get it at once, and it is
 	// not kept: it expires after 30 seconds, so show it again before that. The `selection` is between two anchors,
-	// as docs/textcrdt.md has them; `head` is where the cursor is. null for `presence` takes it away. All members
-	// may. Show a change when it is a moment old: what is shown many times a second is not all passed on.
+	// as docs/textcrdt.md has them; `head` is where the cursor is. Without a `presence`, or with null, it is taken
+	// away. All members may. Show a change when it is a moment old: what is shown many times a second is not all
+	// passed on.
 	ShowPresence = rpcclient.Method[ShowPresenceParams, rpcclient.Data[ShowPresenceData]]{Name: "show_presence", Idempotent: true}
 	// Subscribe: get the tenant's changes as notifications. On a WebSocket only, at `GET /api/rpc`. After the
 	// answer, every change after `since` (default: the head) comes as a notification of the method `change`, with
@@ -1395,7 +1396,7 @@ type ShowPresenceParams struct {
 	ID uuid.UUID `json:"id"`
 	// A replica's own.
 	Site     int64                       `json:"site"`
-	Presence *ShowPresenceParamsPresence `json:"presence"`
+	Presence *ShowPresenceParamsPresence `json:"presence,omitzero"`
 }
 
 // ShowPresenceData is a part of what it is named after.

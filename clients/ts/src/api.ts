@@ -1211,16 +1211,16 @@ export interface Methods {
   /**
    * Show those who have a document open who one is, and where in it. They get it at once, and it is not
    * kept: it expires after 30 seconds, so show it again before that. The `selection` is between two
-   * anchors, as docs/textcrdt.md has them; `head` is where the cursor is. null for `presence` takes it
-   * away. All members may. Show a change when it is a moment old: what is shown many times a second is
-   * not all passed on.
+   * anchors, as docs/textcrdt.md has them; `head` is where the cursor is. Without a `presence`, or with
+   * null, it is taken away. All members may. Show a change when it is a moment old: what is shown many
+   * times a second is not all passed on.
    */
   show_presence: {
     params: {
       id: string;
       /** A replica's own. */
       site: number;
-      presence: { name?: string | null; color?: string | null; selection?: { anchor: string; head: string } | null } | null;
+      presence?: { name?: string | null; color?: string | null; selection?: { anchor: string; head: string } | null } | null;
     };
     result: { data: { shown: boolean } };
   };
