@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,4 +98,81 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	b.ReportMetric(float64(took.Milliseconds())/float64(b.N), "load-ms")
 	b.ReportMetric(get[float64](w, `SELECT sum(octet_length(operations)) FROM document_history`), "history-bytes")
+}
+
+// BenchmarkTyping is 50 people who type five characters a second each in one document: how long a character takes to all others, and what a
+// delivery costs of this process, which is the typists, too. N is characters.
+func BenchmarkTyping(b *testing.B) {
+	const typists, pause = 50, 200 * time.Millisecond
+	w := newWorld(b)
+	n, doc := w.node(), w.create()
+	var sent sync.Map // by the position after it
+	var mu sync.Mutex
+	var took []time.Duration
+	for range typists {
+		f := &timed{deliver: func(positions []int64, at time.Time) {
+			for _, p := range positions {
+				if start, ok := sent.Load(p); ok {
+					mu.Lock()
+					took = append(took, at.Sub(start.(time.Time)))
+					mu.Unlock()
+				}
+			}
+		}}
+		following, err := n.Follow(as(1), doc, 0, f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(following.Close)
+	}
+	replicas := make([]*replica, typists)
+	for i := range replicas {
+		replicas[i] = n.open(doc, 1)
+	}
+	before, cpu := n.Stats(), processTime()
+	b.ResetTimer()
+	var clients sync.WaitGroup
+	for i, r := range replicas {
+		clients.Go(func() {
+			time.Sleep(pause * time.Duration(i) / typists)
+			ticks := time.NewTicker(pause)
+			defer ticks.Stop()
+			for range max(1, b.N/typists) {
+				batch, start := r.insert(r.Len(), "x"), time.Now()
+				sent.Store(r.push(n, batch), start)
+				<-ticks.C
+			}
+		})
+	}
+	clients.Wait()
+	b.StopTimer()
+	used, s := processTime()-cpu, n.Stats()
+	slices.Sort(took)
+	b.ReportMetric(float64(s.Operations-before.Operations)/float64(s.Commits-before.Commits), "ops/commit")
+	b.ReportMetric(float64(used.Nanoseconds())/1000/float64(s.Operations-before.Operations)/typists, "cpu-us/delivery")
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+}
+
+type timed struct {
+	deliver func(positions []int64, at time.Time)
+}
+
+func (f *timed) Deliver(frames []*document.Frame) error {
+	at, positions := time.Now(), make([]int64, len(frames))
+	for i, frame := range frames {
+		positions[i] = frame.Position
+	}
+	f.deliver(positions, at)
+	return nil
+}
+
+func (f *timed) End(document.Ending) {}
+
+func processTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
