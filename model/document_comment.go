@@ -1,8 +1,6 @@
 package model
 
 import (
-	"regexp"
-
 	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
@@ -10,6 +8,7 @@ import (
 	"rowcall/modules/document"
 	"rowcall/modules/filter"
 	"rowcall/modules/store"
+	"rowcall/modules/textcrdt"
 )
 
 // DocumentComment is what somebody says about a part of a document's text, which is between two anchors, or about the whole of it, which
@@ -32,8 +31,6 @@ var DocumentComments = store.NewRepo[DocumentComment]("document_comment", store.
 	Deleters: []filter.Members{{Column: "id", Table: "document_comment", Group: "id", User: "cid"}, documentOwner("document_id")},
 })
 
-var anchor = regexp.MustCompile(`^(0|[1-9][0-9]{0,9})\.(0|[1-9][0-9]{0,9})[ab]$`)
-
 // PrepareCreate checks where a comment is to stand.
 func (c *DocumentComment) PrepareCreate(tx *store.Tx) error {
 	var issues []apperr.Issue
@@ -44,7 +41,7 @@ func (c *DocumentComment) PrepareCreate(tx *store.Tx) error {
 			wrong(path, "is needed with the other anchor")
 		case a != nil && c.ParentID != nil:
 			wrong(path, "is not for an answer, which stands with the comment that it answers")
-		case a != nil && !anchor.MatchString(*a):
+		case a != nil && new(textcrdt.Anchor).UnmarshalText([]byte(*a)) != nil:
 			wrong(path, "must be an anchor, as 3.17a")
 		}
 	}

@@ -142,7 +142,7 @@ func (d describeText) show() jsonrpc.MethodOption {
 		idempotent: true,
 		summary:    "Show those who have a document open who one is, and where in it",
 		description: "They get it at once, and it is not kept: it expires after 30 seconds, so show it again before that. The `selection` is between two anchors, as docs/textcrdt.md has them; " +
-			"`head` is where the cursor is. null for `presence` takes it away. All members may. Show a change when it is a moment old: what is shown many times a second is not all passed on.",
+			"`head` is where the cursor is. Without a `presence`, or with null, it is taken away. All members may. Show a change when it is a moment old: what is shown many times a second is not all passed on.",
 		errors: []apperr.Kind{apperr.ValidationFailed},
 		example: &example{
 			object{value("id", d.exampleID()), value("site", 1), value("presence", object{

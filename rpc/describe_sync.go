@@ -54,7 +54,7 @@ func (v views) syncParams() schemas {
 	entities.Description = "Those to follow; all, if it is left out."
 	groups := openrpc.ArrayOf(typeSchemas[filter.UUID])
 	groups.MaxItems = new(store.MaxBulk)
-	groups.Description = "Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left out. Other rows are not concerned."
+	groups.Description = "Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only those of these; all, if it is left out. Other rows are not concerned."
 	limit := *typeSchemas[filter.Int]
 	limit.Minimum, limit.Maximum, limit.Default = new(1.0), new(float64(maxSyncLimit)), defaultSyncLimit
 	return schemas{

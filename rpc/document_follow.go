@@ -24,7 +24,7 @@ func followMethods(m *jsonrpc.Mux, api API, d *entityDoc) {
 type showPresenceParams struct {
 	ID       uuid.UUID     `json:"id"`
 	Site     textcrdt.Site `json:"site"`
-	Presence *presence     `json:"presence"`
+	Presence *presence     `json:"presence,omitzero"`
 }
 
 // presence is what somebody shows of themselves to those who have the same document open.
@@ -85,8 +85,8 @@ func followDocument(ctx context.Context, p followDocumentParams) (r data[documen
 	if err != nil {
 		return r, err
 	}
-	if p.Since < 0 {
-		return r, apperr.Invalid(apperr.Issue{Path: "params.since", Reason: "must be 0 or more"})
+	if err := checkPosition("params.since", &p.Since); err != nil {
+		return r, err
 	}
 	err = c.Follow(ctx, p.ID, p.Since)
 	return data[documentPosition]{documentPosition{p.Since}}, apperr.Under("params", err)

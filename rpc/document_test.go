@@ -155,7 +155,7 @@ func TestDocumentRoles(t *testing.T) {
 	c.owner.FailsAt(apperr.ValidationFailed, "params.data.parent_id", "create_document_comment", row{"data": row{"document_id": document, "body": "x", "parent_id": answer["id"]}})
 	c.owner.FailsAt(apperr.ValidationFailed, "params.data.start", "create_document_comment", row{"data": row{"document_id": document, "body": "x", "parent_id": first["id"], "start": "1.1a", "end": "1.1b"}})
 	c.owner.FailsAt(apperr.ValidationFailed, "params.data.end", "create_document_comment", row{"data": row{"document_id": document, "body": "x", "start": "1.1a"}})
-	c.owner.FailsAt(apperr.ValidationFailed, "params.data.end", "create_document_comment", row{"data": row{"document_id": document, "body": "x", "start": "1.1a", "end": "1.1"}})
+	c.owner.FailsAt(apperr.ValidationFailed, "params.data.end", "create_document_comment", row{"data": row{"document_id": document, "body": "x", "start": "1.1a", "end": "4294967296.1a"}})
 	c.owner.Fails(apperr.BadReference, "create_document_comment", row{"data": row{"document_id": document, "body": "x", "parent_id": uuid.Must(uuid.NewV7())}})
 	elsewhere := uuid.Must(uuid.NewV7()).String()
 	newDocument(c.owner, elsewhere)

@@ -22,20 +22,24 @@ type followed struct {
 	to document.Follower
 }
 
-// follow begins to bring a document's operations after the position to a follower, as the stream's actor.
-func (st *stream) follow(id uuid.UUID, since int64, to document.Follower) (*document.Following, error) {
+// follow begins to bring a document's operations after the position to a follower, as the actor of ctx. There is one call of it at a time.
+func (st *stream) follow(ctx context.Context, id uuid.UUID, since int64, to document.Follower) (*document.Following, error) {
 	st.mu.Lock()
-	defer st.mu.Unlock()
-	switch _, twice := st.documents[id]; {
+	_, twice := st.documents[id]
+	n := len(st.documents)
+	st.mu.Unlock()
+	switch {
 	case twice:
 		return nil, apperr.New(apperr.InvalidRequest, "This connection follows the document already")
-	case len(st.documents) == maxFollowed:
+	case n == maxFollowed:
 		return nil, apperr.New(apperr.InvalidRequest, fmt.Sprintf("This connection follows %d documents, which is the most", maxFollowed))
 	}
-	f, err := st.server.Documents.Follow(st.as(st.actor), id, since, to)
+	f, err := st.server.Documents.Follow(ctx, id, since, to)
 	if err != nil {
 		return nil, err
 	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	if st.documents == nil {
 		st.documents = map[uuid.UUID]followed{}
 	}
@@ -98,9 +102,9 @@ type reader struct {
 }
 
 // Follow implements rpc.Connection.
-func (w *socket) Follow(_ context.Context, document uuid.UUID, since int64) error {
+func (w *socket) Follow(ctx context.Context, document uuid.UUID, since int64) error {
 	r := &reader{w, document, make(chan struct{})}
-	if _, err := w.follow(document, since, r); err != nil { //nolint:contextcheck // the following outlives the call
+	if _, err := w.follow(ctx, document, since, r); err != nil {
 		return err
 	}
 	w.begun = append(w.begun, func() { close(r.answered) })
@@ -175,8 +179,10 @@ type pages struct {
 // followDocument begins to follow what a request asks for, and returns the first event.
 func (e *sse) followDocument(id uuid.UUID, since int64) (first string, err error) {
 	p := &pages{e, make(chan struct{})}
-	f, err := e.follow(id, since, p)
-	if err != nil {
+	f, err := e.follow(e.as(e.user()), id, since, p)
+	if failed := apperr.From(err); err != nil && failed.Kind == apperr.ResyncRequired {
+		return "", failed.With("reason", changelog.Ahead)
+	} else if err != nil {
 		return "", err
 	}
 	e.start, e.position = func() { close(p.begun) }, f.Position

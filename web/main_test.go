@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	"rowcall/modules/apperr"
-	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
 	"rowcall/rpc/rpctest"
 	"rowcall/web"
@@ -38,20 +37,19 @@ func start(t testing.TB) *server { return serve(t, rpctest.New(t)) }
 
 func serve(t testing.TB, api *rpctest.Server, change ...func(*web.Config)) *server {
 	t.Helper()
-	nodes := bus.NewPostgres(api.DB.DB, api.DB.PlatformURL, zap.NewNop())
 	hub := changelog.NewHub(changelog.HubConfig{
-		DB: api.DB.DB, Log: changelog.New(), Views: api.Views, Bus: nodes, Revoked: api.Authn.Look, Logger: zap.NewNop(),
+		DB: api.DB.DB, Log: changelog.New(), Views: api.Views, Bus: api.Bus, Revoked: api.Authn.Look, Logger: zap.NewNop(),
 	})
 	api.DB.OnCommit(hub.Wake)
 	hubCtx, stopHub := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup
-	running.Go(func() { nodes.Run(hubCtx) })
+	running.Go(func() { api.Bus.Run(hubCtx) })
 	running.Go(func() { hub.Run(hubCtx) })
 	t.Cleanup(func() {
 		stopHub()
 		running.Wait()
 	})
-	cfg := web.Config{Hub: hub, Mux: api.Mux, Authn: api.Authn, Ready: api.DB.Ping, Log: zap.NewNop(), StopTimeout: 5 * time.Second}
+	cfg := web.Config{Hub: hub, Documents: api.Documents, Mux: api.Mux, Authn: api.Authn, Ready: api.DB.Ping, Log: zap.NewNop(), StopTimeout: 5 * time.Second}
 	for _, c := range change {
 		c(&cfg)
 	}

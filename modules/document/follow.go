@@ -115,8 +115,10 @@ func (r *room) admit(f *Following, since int64) error {
 	return nil
 }
 
+// errAhead is for a position over the head. The log of a document has no tail: nothing of it is ever pruned.
 func errAhead(head int64) error {
-	return apperr.New(apperr.ResyncRequired, "The document has not come to this position: open it again").With("head", head)
+	return apperr.New(apperr.ResyncRequired, "The document has not come to this position: open it again").
+		With("head", head).With("tail", 0)
 }
 
 // Position returns the position up to which the follower has been given everything.

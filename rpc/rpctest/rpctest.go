@@ -3,6 +3,7 @@
 package rpctest
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -15,7 +16,9 @@ import (
 	"rowcall/model"
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
+	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
+	"rowcall/modules/document"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/modules/store"
@@ -30,6 +33,9 @@ type Server struct {
 	Authn *model.Authn
 	Mux   *jsonrpc.Mux
 	Views changelog.Views
+
+	Bus       bus.Bus // that nobody runs
+	Documents *document.Hub
 }
 
 // Main is storetest.Main.
@@ -76,8 +82,27 @@ func Over(t testing.TB, db *storetest.Database) *Server {
 	s := &Server{DB: db}
 	s.Authn = model.NewAuthn(db.DB, passwords, auth.NewTokens(testKey("tokens"), 15*time.Minute), 720*time.Hour)
 	s.Mux = jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Limit: limit.Call, Timeout: 30 * time.Second, Atomic: db.Atomic, Guard: rpc.Guard})
-	s.Views = rpc.Register(s.Mux, rpc.API{DB: db.DB, Authn: s.Authn, Replicas: changelog.Replicas{Lease: time.Hour}})
+	s.Bus = bus.NewPostgres(db.DB, db.PlatformURL, zap.NewNop())
+	s.Documents = document.NewHub(document.Config{DB: db.DB, Bus: s.Bus, Touch: model.TouchDocument, Logger: zap.NewNop()})
+	run(t, s.Documents.Run)
+	s.Views = rpc.Register(s.Mux, rpc.API{
+		DB: db.DB, Authn: s.Authn, Replicas: changelog.Replicas{Lease: time.Hour}, Documents: s.Documents,
+	})
 	return s
+}
+
+// run runs something until the end of the test.
+func run(t testing.TB, part func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		part(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
 }
 
 func testKey(name string) auth.Key {

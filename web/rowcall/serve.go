@@ -15,6 +15,7 @@ import (
 	"rowcall/modules/auth"
 	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
+	"rowcall/modules/document"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/rpc"
@@ -56,12 +57,15 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	mux := jsonrpc.New(jsonrpc.Options{
 		Limit: limit.Call, Guard: rpc.Guard, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log, Observe: watch.Call,
 	})
-	views := rpc.Register(mux, rpc.API{
-		DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}, MutationRetention: cfg.Retention.Mutations,
-	})
-	limits := limit.New(cfg.Limits)
 	nodes := bus.NewPostgres(d.DB, d.listen, log)
 	defer start(ctx, nodes.Run)()
+	documents := document.NewHub(document.Config{DB: d.DB, Bus: nodes, Touch: model.TouchDocument, Aside: limit.Aside, Logger: log})
+	defer start(ctx, documents.Run)()
+	views := rpc.Register(mux, rpc.API{
+		DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}, MutationRetention: cfg.Retention.Mutations,
+		Documents: documents,
+	})
+	limits := limit.New(cfg.Limits)
 	hub := changelog.NewHub(changelog.HubConfig{
 		DB: d.DB, Log: changelog.New(), Views: views, Bus: nodes, Revoked: authn.Look, Logger: log,
 	})
@@ -69,7 +73,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	defer start(ctx, hub.Run)()
 	watch.Register(telemetry.Database(d.DB), telemetry.Hub(hub), telemetry.Bus(nodes), limits)
 	server, err := web.New(web.Config{
-		Mux: mux, Authn: authn, Limits: limits, Hub: hub, Ready: d.ready, Log: log, Telemetry: watch, ServerTiming: m == modeDev,
+		Mux: mux, Authn: authn, Limits: limits, Hub: hub, Documents: documents, Ready: d.ready, Log: log, Telemetry: watch, ServerTiming: m == modeDev,
 		TrustedProxies: cfg.TrustedProxies, StopTimeout: cfg.StopTimeout,
 	})
 	if err != nil {

@@ -305,8 +305,9 @@ var (
 	RPCDiscover = rpcclient.Method[rpcclient.None, jsontext.Value]{Name: "rpc.discover", Reads: true}
 	// ShowPresence: show those who have a document open who one is, and where in it. They get it at once, and it is
 	// not kept: it expires after 30 seconds, so show it again before that. The `selection` is between two anchors,
-	// as docs/textcrdt.md has them; `head` is where the cursor is. null for `presence` takes it away. All members
-	// may. Show a change when it is a moment old: what is shown many times a second is not all passed on.
+	// as docs/textcrdt.md has them; `head` is where the cursor is. Without a `presence`, or with null, it is taken
+	// away. All members may. Show a change when it is a moment old: what is shown many times a second is not all
+	// passed on.
 	ShowPresence = rpcclient.Method[ShowPresenceParams, rpcclient.Data[ShowPresenceData]]{Name: "show_presence", Idempotent: true}
 	// Subscribe: get the tenant's changes as notifications. On a WebSocket only, at `GET /api/rpc`. After the
 	// answer, every change after `since` (default: the head) comes as a notification of the method `change`, with
@@ -1395,7 +1396,7 @@ type ShowPresenceParams struct {
 	ID uuid.UUID `json:"id"`
 	// A replica's own.
 	Site     int64                       `json:"site"`
-	Presence *ShowPresenceParamsPresence `json:"presence"`
+	Presence *ShowPresenceParamsPresence `json:"presence,omitzero"`
 }
 
 // ShowPresenceData is a part of what it is named after.
@@ -1410,8 +1411,8 @@ type SubscribeParams struct {
 	Epoch rpcclient.Opt[string] `json:"epoch,omitzero"`
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups []uuid.UUID `json:"groups,omitzero"`
 }
 
@@ -1433,8 +1434,8 @@ type SuspendUserParams struct {
 type SyncBootstrapParams struct {
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups []uuid.UUID           `json:"groups,omitzero"`
 	Cursor rpcclient.Opt[string] `json:"cursor,omitzero"`
 	Limit  rpcclient.Opt[int64]  `json:"limit,omitzero"`
@@ -1456,8 +1457,8 @@ type SyncDeltaParams struct {
 	Limit rpcclient.Opt[int64] `json:"limit,omitzero"`
 	// Those to follow; all, if it is left out.
 	Entities []string `json:"entities,omitzero"`
-	// Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it is left
-	// out. Other rows are not concerned.
+	// Of rows that belong to groups (those of the vault to collections, those of documents to the documents), only
+	// those of these; all, if it is left out. Other rows are not concerned.
 	Groups   []uuid.UUID         `json:"groups,omitzero"`
 	Coalesce rpcclient.Opt[bool] `json:"coalesce,omitzero"`
 	// The one that the copy was made in. If it is not current any more: RESYNC_REQUIRED.

@@ -1211,16 +1211,16 @@ export interface Methods {
   /**
    * Show those who have a document open who one is, and where in it. They get it at once, and it is not
    * kept: it expires after 30 seconds, so show it again before that. The `selection` is between two
-   * anchors, as docs/textcrdt.md has them; `head` is where the cursor is. null for `presence` takes it
-   * away. All members may. Show a change when it is a moment old: what is shown many times a second is
-   * not all passed on.
+   * anchors, as docs/textcrdt.md has them; `head` is where the cursor is. Without a `presence`, or with
+   * null, it is taken away. All members may. Show a change when it is a moment old: what is shown many
+   * times a second is not all passed on.
    */
   show_presence: {
     params: {
       id: string;
       /** A replica's own. */
       site: number;
-      presence: { name?: string | null; color?: string | null; selection?: { anchor: string; head: string } | null } | null;
+      presence?: { name?: string | null; color?: string | null; selection?: { anchor: string; head: string } | null } | null;
     };
     result: { data: { shown: boolean } };
   };
@@ -1251,8 +1251,8 @@ export interface Methods {
             | "vault_member")[]
         | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
     };
@@ -1295,8 +1295,8 @@ export interface Methods {
             | "vault_member")[]
         | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
       cursor?: string | null;
@@ -1332,8 +1332,8 @@ export interface Methods {
             | "vault_member")[]
         | null;
       /**
-       * Of rows that belong to groups (those of the vault, to collections), only those of these; all, if it
-       * is left out. Other rows are not concerned.
+       * Of rows that belong to groups (those of the vault to collections, those of documents to the
+       * documents), only those of these; all, if it is left out. Other rows are not concerned.
        */
       groups?: string[] | null;
       coalesce?: boolean | null;
