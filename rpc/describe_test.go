@@ -39,6 +39,8 @@ func TestWhatIsNotDescribedIsRefused(t *testing.T) {
 			"tasks": rpctest.Row{"filters": rpctest.Row{"meta.a": rpctest.Row{"$gte": 1}, "$search": "a"}, "order_bys": "!title", "limit": 3},
 		},
 	}
+	newDocument(c, document)
+	rpctest.Call[any](c, "open_document", rpctest.Row{"id": document}) // which gives site 1
 	refused, accepted := 0, 0
 	for method, params := range map[string]any{
 		"create_task":     rpctest.Row{"data": data},
@@ -56,8 +58,14 @@ func TestWhatIsNotDescribedIsRefused(t *testing.T) {
 		"aggregate_tasks": aggregation,
 		"list_projects":   rpctest.Row{"filters": rpctest.Row{"tasks": rpctest.Row{"$some": rpctest.Row{"project.owner.name": "x"}}}, "list_options": embedding},
 		"list_users":      rpctest.Row{"list_options": rpctest.Row{"order_bys": "name"}},
-		"suspend_user":    rpctest.Row{"id": c.Actor.User},
-		"change_password": rpctest.Row{"pwd": "wrong", "new_pwd": "also wrong"},
+		"open_document":   rpctest.Row{"id": document, "since": 0},
+		"edit_document":   rpctest.Row{"id": document, "edits": []any{rpctest.Row{"at": 0, "delete": 0, "insert": "x"}}},
+		"show_presence": rpctest.Row{"id": document, "site": 1, "presence": rpctest.Row{
+			"name": "Ann", "color": "red", "selection": rpctest.Row{"anchor": "0.0a", "head": "0.0a"}}},
+		"read_document_operations": rpctest.Row{"id": document, "since": 0, "limit": 1},
+		"create_document_comment":  rpctest.Row{"data": rpctest.Row{"document_id": document, "body": "x", "start": "0.0a", "end": "0.0b"}},
+		"suspend_user":             rpctest.Row{"id": c.Actor.User},
+		"change_password":          rpctest.Row{"pwd": "wrong", "new_pwd": "also wrong"},
 	} {
 		schema := rpctest.Methods()[method].Params
 		for _, mutant := range mutants(params) {

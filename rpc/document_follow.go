@@ -85,8 +85,8 @@ func followDocument(ctx context.Context, p followDocumentParams) (r data[documen
 	if err != nil {
 		return r, err
 	}
-	if p.Since < 0 {
-		return r, apperr.Invalid(apperr.Issue{Path: "params.since", Reason: "must be 0 or more"})
+	if err := checkPosition("params.since", &p.Since); err != nil {
+		return r, err
 	}
 	err = c.Follow(ctx, p.ID, p.Since)
 	return data[documentPosition]{documentPosition{p.Since}}, apperr.Under("params", err)

@@ -64,7 +64,18 @@ func pageOf(p document.Page) operationsPage {
 	return operationsPage{p.Operations, p.Position, p.Head > p.Position}
 }
 
+// checkPosition returns an error for a position that no document can have; nil is none.
+func checkPosition(path string, position *int64) error {
+	if position != nil && *position < 0 {
+		return apperr.Invalid(apperr.Issue{Path: path, Reason: "must be 0 or more"})
+	}
+	return nil
+}
+
 func (api API) openDocument(ctx context.Context, p openDocumentParams) (r data[openedDocument], err error) {
+	if err := checkPosition("params.since", p.Since); err != nil {
+		return r, err
+	}
 	tx, err := api.DB.Session(ctx)
 	if err != nil {
 		return r, err
@@ -97,8 +108,8 @@ func (api API) readOperations(ctx context.Context, p readOperationsParams) (data
 	if p.Limit < 0 || p.Limit > maxOperations {
 		return data[operationsPage]{}, apperr.Invalid(apperr.Issue{Path: "params.limit", Reason: fmt.Sprintf("must be between 0 and %d", maxOperations)})
 	}
-	if p.Since < 0 {
-		return data[operationsPage]{}, apperr.Invalid(apperr.Issue{Path: "params.since", Reason: "must be 0 or more"})
+	if err := checkPosition("params.since", &p.Since); err != nil {
+		return data[operationsPage]{}, err
 	}
 	page, err := api.Documents.Read(ctx, p.ID, p.Since, p.Limit)
 	return data[operationsPage]{pageOf(page)}, apperr.Under("params", err)
@@ -131,10 +142,7 @@ type textPlace struct {
 func (p textPlace) position(tx *store.Tx) (*int64, error) {
 	switch {
 	case p.VersionID == nil:
-		if p.Position != nil && *p.Position < 0 {
-			return nil, apperr.Invalid(apperr.Issue{Path: "params.position", Reason: "must be 0 or more"})
-		}
-		return p.Position, nil
+		return p.Position, checkPosition("params.position", p.Position)
 	case p.Position != nil:
 		return nil, apperr.Invalid(apperr.Issue{Path: "params.version_id", Reason: "goes without a position"})
 	}

@@ -521,11 +521,11 @@ func (s *server) openBadly(text string) net.Conn {
 	if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
 		s.t.Fatal(err)
 	}
-	open := s.hub.Stats().Open
+	open := s.hub.Stats().Open + s.Documents.Stats().Followers
 	if _, err := io.WriteString(conn, text); err != nil {
 		s.t.Fatal(err)
 	}
-	for s.hub.Stats().Open == open {
+	for s.hub.Stats().Open+s.Documents.Stats().Followers == open {
 		time.Sleep(time.Millisecond)
 	}
 	return conn

@@ -166,6 +166,7 @@ var statuses = map[apperr.Kind]int{
 	apperr.ValidationFailed: http.StatusBadRequest,
 	apperr.Unauthenticated:  http.StatusUnauthorized,
 	apperr.Forbidden:        http.StatusForbidden,
+	apperr.NotFound:         http.StatusNotFound,
 	apperr.Aborted:          http.StatusServiceUnavailable,
 	apperr.RateLimited:      http.StatusTooManyRequests,
 	apperr.Unavailable:      http.StatusServiceUnavailable,

@@ -6,22 +6,31 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"rowcall/modules/document"
 	"rowcall/modules/textcrdt"
 )
 
-// BenchmarkPush is operations of one character by some editors of a document at once: how long each waits, and how many commits that takes.
+// BenchmarkPush is operations of one character by some editors at once, of one document or each of their own: how long each waits, and how many
+// commits that takes.
 func BenchmarkPush(b *testing.B) {
-	for _, editors := range []int{1, 8, 50} {
-		b.Run(fmt.Sprint(editors), func(b *testing.B) {
+	for _, c := range []struct{ editors, documents int }{{1, 1}, {8, 1}, {50, 1}, {8, 8}, {200, 200}} {
+		b.Run(fmt.Sprintf("%d in %d", c.editors, c.documents), func(b *testing.B) {
 			w := newWorld(b)
-			n, doc := w.node(), w.create()
-			replicas := make([]*replica, editors)
+			n := w.node()
+			docs := make([]uuid.UUID, c.documents)
+			for i := range docs {
+				docs[i] = w.create()
+			}
+			replicas := make([]*replica, c.editors)
 			for i := range replicas {
-				replicas[i] = n.open(doc, 1)
+				replicas[i] = n.open(docs[i%len(docs)], 1)
+				replicas[i].push(n, replicas[i].insert(0, "x"))
 			}
 			before := n.Stats()
 			var mu sync.Mutex
@@ -31,7 +40,7 @@ func BenchmarkPush(b *testing.B) {
 			for i, r := range replicas {
 				clients.Go(func() {
 					var own []time.Duration
-					for range b.N/editors + min(1, max(0, b.N%editors-i)) {
+					for range b.N/c.editors + min(1, max(0, b.N%c.editors-i)) {
 						batch, start := r.insert(r.Len(), "x"), time.Now()
 						r.push(n, batch)
 						own = append(own, time.Since(start))
@@ -45,8 +54,10 @@ func BenchmarkPush(b *testing.B) {
 			b.StopTimer()
 			slices.Sort(took)
 			s := n.Stats()
-			b.ReportMetric(float64(s.Operations-before.Operations)/float64(max(1, s.Commits-before.Commits)), "ops/commit")
-			b.ReportMetric(float64(s.Commits-before.Commits)/b.Elapsed().Seconds(), "commits/s")
+			groups := float64(max(1, s.Commits-before.Commits))
+			b.ReportMetric(float64(s.Operations-before.Operations)/groups, "ops/group")
+			b.ReportMetric(groups/b.Elapsed().Seconds(), "groups/s")
+			b.ReportMetric(float64(s.Together-before.Together)/groups, "together")
 			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
 			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
 		})
@@ -97,4 +108,81 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	b.ReportMetric(float64(took.Milliseconds())/float64(b.N), "load-ms")
 	b.ReportMetric(get[float64](w, `SELECT sum(octet_length(operations)) FROM document_history`), "history-bytes")
+}
+
+// BenchmarkTyping is 50 people who type five characters a second each in one document: how long a character takes to all others, and what a
+// delivery costs of this process, which is the typists, too. N is characters.
+func BenchmarkTyping(b *testing.B) {
+	const typists, pause = 50, 200 * time.Millisecond
+	w := newWorld(b)
+	n, doc := w.node(), w.create()
+	var sent sync.Map // by the position after it
+	var mu sync.Mutex
+	var took []time.Duration
+	for range typists {
+		f := &timed{deliver: func(positions []int64, at time.Time) {
+			for _, p := range positions {
+				if start, ok := sent.Load(p); ok {
+					mu.Lock()
+					took = append(took, at.Sub(start.(time.Time)))
+					mu.Unlock()
+				}
+			}
+		}}
+		following, err := n.Follow(as(1), doc, 0, f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(following.Close)
+	}
+	replicas := make([]*replica, typists)
+	for i := range replicas {
+		replicas[i] = n.open(doc, 1)
+	}
+	before, cpu := n.Stats(), processTime()
+	b.ResetTimer()
+	var clients sync.WaitGroup
+	for i, r := range replicas {
+		clients.Go(func() {
+			time.Sleep(pause * time.Duration(i) / typists)
+			ticks := time.NewTicker(pause)
+			defer ticks.Stop()
+			for range max(1, b.N/typists) {
+				batch, start := r.insert(r.Len(), "x"), time.Now()
+				sent.Store(r.push(n, batch), start)
+				<-ticks.C
+			}
+		})
+	}
+	clients.Wait()
+	b.StopTimer()
+	used, s := processTime()-cpu, n.Stats()
+	slices.Sort(took)
+	b.ReportMetric(float64(s.Operations-before.Operations)/float64(s.Commits-before.Commits), "ops/commit")
+	b.ReportMetric(float64(used.Nanoseconds())/1000/float64(s.Operations-before.Operations)/typists, "cpu-us/delivery")
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+}
+
+type timed struct {
+	deliver func(positions []int64, at time.Time)
+}
+
+func (f *timed) Deliver(frames []*document.Frame) error {
+	at, positions := time.Now(), make([]int64, len(frames))
+	for i, frame := range frames {
+		positions[i] = frame.Position
+	}
+	f.deliver(positions, at)
+	return nil
+}
+
+func (f *timed) End(document.Ending) {}
+
+func processTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

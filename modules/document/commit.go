@@ -43,7 +43,9 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 			b.acknowledge(r.position)
 			return nil
 		case err == nil:
-			position, err = g.write(tx, r.document, r.membersVersion)
+			w := write{document: r.document, membersVersion: r.membersVersion, group: &g}
+			r.hub.write(tx, &w)
+			position, err = w.position, w.err
 		}
 		switch {
 		case errors.Is(err, errStale):

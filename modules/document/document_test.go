@@ -1,10 +1,13 @@
 package document_test
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/document"
@@ -148,6 +151,52 @@ func TestTwoNodes(t *testing.T) {
 	}
 	s := nodes[1].Stats()
 	t.Logf("%d operations in %d commits on one node", s.Operations, s.Commits)
+}
+
+// Documents of a tenant that are written at once are written together, and what is wrong with one of them does not touch the others.
+func TestManyDocuments(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nodes := []*node{w.node(), w.node()}
+	var clients sync.WaitGroup
+	docs := make([]uuid.UUID, 24)
+	for i := range docs {
+		docs[i] = w.create(2)
+		for user, n := range nodes {
+			r := n.open(docs[i], int64(user+1))
+			clients.Go(func() {
+				err := repeat(25, func(i int) error {
+					batch := r.insert(r.Len(), "x")
+					if i%5 > 0 {
+						return push(n, r, batch)
+					}
+					var other error
+					var both sync.WaitGroup
+					both.Go(func() { other = push(nodes[1-user], r, batch) })
+					err := push(n, r, batch)
+					both.Wait()
+					return errors.Join(err, other)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	clients.Wait()
+	for _, doc := range docs {
+		if text := nodes[0].whole(doc); len(text) != 50 {
+			t.Errorf("%q", text)
+		}
+	}
+	a, b := nodes[0].Stats(), nodes[1].Stats()
+	if a.Together+b.Together == 0 {
+		t.Error("each document was written alone")
+	}
+	if n := get[int](w, `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`); n > 0 {
+		t.Errorf("%d deadlocks", n)
+	}
+	t.Logf("of %d groups, %d were written with others", a.Commits+b.Commits, a.Together+b.Together)
 }
 
 // The schema itself refuses operations that are there already or that leave some out, whoever adds them.

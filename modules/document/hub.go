@@ -58,6 +58,7 @@ type Hub struct {
 	hints       hints
 	touches     touches
 	compactions compactions
+	writers     writers
 	counts      counts
 
 	mu    sync.Mutex
@@ -73,6 +74,7 @@ func NewHub(cfg Config) *Hub {
 	h.hints.ready, h.hints.pending = make(chan struct{}, 1), map[key]int64{}
 	h.touches.ready, h.touches.due = make(chan struct{}, 1), map[key]time.Time{}
 	h.compactions.ready, h.compactions.waiting = make(chan struct{}, 1), map[key]struct{}{}
+	h.writers.queues = map[uuid.UUID]*queue{}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }
@@ -191,7 +193,8 @@ func (h *Hub) forget(r *room) {
 type Stats struct {
 	Rooms       int   // documents in memory
 	Followers   int64 //
-	Commits     int64 // groups
+	Commits     int64 // groups of operations of one document
+	Together    int64 // of these, that were written by a statement with others
 	Operations  int64 // that were committed
 	Delivered   int64 // frames, to all followers together
 	Slow        int64 // followings that ended because their followers fell behind
@@ -201,7 +204,7 @@ type Stats struct {
 
 // counts are the counters behind Stats.
 type counts struct {
-	followers, commits, operations, delivered, slow, touches, compactions atomic.Int64
+	followers, commits, together, operations, delivered, slow, touches, compactions atomic.Int64
 }
 
 // Stats returns the counters.
@@ -211,7 +214,7 @@ func (h *Hub) Stats() Stats {
 	h.mu.Unlock()
 	c := &h.counts
 	return Stats{
-		Rooms: rooms, Followers: c.followers.Load(), Commits: c.commits.Load(), Operations: c.operations.Load(),
+		Rooms: rooms, Followers: c.followers.Load(), Commits: c.commits.Load(), Together: c.together.Load(), Operations: c.operations.Load(),
 		Delivered: c.delivered.Load(), Slow: c.slow.Load(), Touches: c.touches.Load(), Compactions: c.compactions.Load(),
 	}
 }

@@ -46,6 +46,7 @@ type room struct {
 	persisted textcrdt.Version        // what of the doc is committed
 	own       own
 	tail      tail
+	rest      time.Time // before which there is no other commit
 }
 
 // state is how much of the database a room has seen.
@@ -153,6 +154,7 @@ func (r *room) work() {
 		}
 	}()
 	for {
+		r.pause()
 		r.mu.Lock()
 		r.at = r.state
 		if b = r.take(); b.empty() || r.closed {
@@ -172,6 +174,23 @@ func (r *room) work() {
 			r.doc = nil // it may have what is not kept
 			b.answer(err)
 		}
+	}
+}
+
+// pauseFor is the pause after a commit for each follower, some times what sending them a frame takes: where many follow, what is written in a
+// short time is sent to them together.
+const (
+	pauseFor = 50 * time.Microsecond
+	maxPause = 10 * time.Millisecond
+)
+
+// pause waits until there may be another commit, if somebody waits for it.
+func (r *room) pause() {
+	r.mu.Lock()
+	waiting := len(r.pushes) > 0
+	r.mu.Unlock()
+	if rest := time.Until(r.rest); waiting && rest > 0 {
+		time.Sleep(rest)
 	}
 }
 
@@ -349,6 +368,7 @@ func (r *room) advance(ops []textcrdt.Op) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.at = r.state
+	r.rest = time.Now().Add(min(time.Duration(len(r.followers))*pauseFor, maxPause))
 	if len(r.followers) > 0 {
 		r.broadcast(newFrame(r.document, prev, r.position, textcrdt.AppendOps(nil, ops)))
 	}

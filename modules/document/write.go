@@ -30,6 +30,17 @@ func (g *group) add(user int64, ops ...textcrdt.Op) {
 	g.ops = append(g.ops, ops...)
 }
 
+// write is a group that waits to be appended to the log of its document.
+type write struct {
+	document       uuid.UUID
+	membersVersion int64 // as of which their users may write
+	group          *group
+
+	turn     chan []*write // brings those to write together, or is closed when they are written
+	position int64         // of the last operation: 0, and nothing is written, if the members are others by now
+	err      error
+}
+
 // Operations commute, so it does not matter what other nodes have added since the writer has looked, as long as the sites are where it has
 // seen them: the table's trigger refuses everything else.
 const appendGroup = `
@@ -41,21 +52,76 @@ const appendGroup = `
 		SELECT $1, $2, head.position - cardinality($5::bigint[]) + r.i, r.site, r.seq, r.until, r.user_id, substr($11::bytea, r.start::int, r.size::int)
 		FROM head, unnest($5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[])
 			WITH ORDINALITY AS r (site, seq, until, user_id, start, size, i)
+		ORDER BY r.i
 	)
 	SELECT position FROM head`
 
-// write appends a group to the log, and returns the position of its last operation: 0, and nothing is written, if the members are no longer those
-// of the version.
-func (g *group) write(tx *store.Tx, document uuid.UUID, membersVersion int64) (position int64, err error) {
-	site, seq, until := make([]int64, len(g.ops)), make([]int64, len(g.ops)), make([]int64, len(g.ops))
+// appendGroups is appendGroup for several documents. Their heads are locked in one order, so that nodes do not wait for each other in a circle.
+const appendGroups = `
+	WITH own AS MATERIALIZED (
+		SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+			WITH ORDINALITY AS w (document_id, version, editor_id, n, skip, g)
+	), locked AS MATERIALIZED (
+		SELECT own.g FROM own JOIN document_head h ON h.tenant_id = $1 AND h.document_id = own.document_id AND h.members_version = own.version
+		ORDER BY h.document_id FOR UPDATE OF h
+	), head AS (
+		UPDATE document_head h SET position = h.position + own.n, editor_id = own.editor_id
+		FROM own JOIN locked USING (g)
+		WHERE h.tenant_id = $1 AND h.document_id = own.document_id AND h.members_version = own.version
+		RETURNING own.g, h.document_id, h.position, h.position - own.n - own.skip AS before
+	), run AS (
+		INSERT INTO document_operation (tenant_id, document_id, position, site, seq, until, user_id, op)
+		SELECT $1, head.document_id, head.before + r.i, r.site, r.seq, r.until, r.user_id, substr($14::bytea, r.start::int, r.size::int)
+		FROM head JOIN unnest($7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+			WITH ORDINALITY AS r (g, site, seq, until, user_id, start, size, i) USING (g)
+		ORDER BY r.i
+	)
+	SELECT g, position FROM head`
+
+// columns are the operations of groups as arguments.
+type columns struct{ group, site, seq, until, user, start, size []int64 }
+
+func (c *columns) add(number int64, g *group, offset int) {
 	for i, op := range g.ops {
-		site[i], seq[i], until[i] = int64(op.Site), int64(op.Seq), int64(op.Seq)+int64(op.N)-1
+		c.group = append(c.group, number)
+		c.site = append(c.site, int64(op.Site))
+		c.seq = append(c.seq, int64(op.Seq))
+		c.until = append(c.until, int64(op.Seq)+int64(op.N)-1)
+		c.start = append(c.start, g.starts[i]+int64(offset))
 	}
-	err = tx.Each(appendGroup, []any{
-		tx.Actor.Tenant.String(), document.String(), membersVersion, g.users[len(g.users)-1],
-		site, seq, until, g.users, g.starts, g.sizes, g.bytes,
-	}, []any{&position}, func() bool { return true })
-	return position, err
+	c.user = append(c.user, g.users...)
+	c.size = append(c.size, g.sizes...)
+}
+
+// alone writes a group.
+func (w *write) alone(tx *store.Tx) {
+	var c columns
+	c.add(0, w.group, 0)
+	w.position = 0
+	w.err = tx.Each(appendGroup, []any{
+		tx.Actor.Tenant.String(), w.document.String(), w.membersVersion, w.group.users[len(w.group.users)-1],
+		c.site, c.seq, c.until, c.user, c.start, c.size, w.group.bytes,
+	}, []any{&w.position}, func() bool { return true })
+}
+
+// together writes groups of several documents, all of them or none.
+func together(tx *store.Tx, all []*write) error {
+	var c columns
+	var documents []string
+	var versions, editors, counts, skips []int64
+	var bytes []byte
+	for i, w := range all {
+		documents = append(documents, w.document.String())
+		versions = append(versions, w.membersVersion)
+		editors = append(editors, w.group.users[len(w.group.users)-1])
+		counts, skips = append(counts, int64(len(w.group.ops))), append(skips, int64(len(c.group)))
+		c.add(int64(i+1), w.group, len(bytes))
+		bytes = append(bytes, w.group.bytes...)
+	}
+	var g, position int64
+	return tx.Each(appendGroups, []any{
+		tx.Actor.Tenant.String(), documents, versions, editors, counts, skips, c.group, c.site, c.seq, c.until, c.user, c.start, c.size, bytes,
+	}, []any{&g, &position}, func() bool { all[g-1].position = position; return true })
 }
 
 // runText is how much text an operation of the server's own has at most, in bytes.
@@ -104,8 +170,9 @@ func Begin(tx *store.Tx, document uuid.UUID, text string) error {
 		g.add(tx.Actor.User, op)
 		id = textcrdt.ID{Site: site, Seq: id.Seq + uint32(op.N)}
 	}
-	_, err = g.write(tx, document, version)
-	return err
+	w := write{document: document, membersVersion: version, group: &g}
+	w.alone(tx)
+	return w.err
 }
 
 // cut returns what is left of an operation when n of its characters are known.
