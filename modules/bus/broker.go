@@ -12,7 +12,7 @@ import (
 // Connection is a node's connection to a broker, by which it gets what any node sends, also itself. Send and Receive may be called at
 // the same time. An error of either ends it.
 type Connection interface {
-	// Send returns when the broker has the message.
+	// Send hands a message to the broker.
 	Send(ctx context.Context, body []byte) error
 	// Receive waits for the next message.
 	Receive(ctx context.Context) ([]byte, error)

@@ -107,8 +107,11 @@ func TestBroker(t *testing.T) {
 	onA, _ := listen(a, "a")
 	onB, _ := listen(b, "a")
 	onOther, cancel := listen(b, "b")
+	x.turn(true) // not there yet
 	run(t, a)
 	stopB := run(t, b)
+	wait(t, "that they notice", func() bool { return logged.FilterMessageSnippet("is away").Len() >= 2 })
+	x.turn(false)
 	for _, h := range []heard{onA, onB, onOther} { // they listen to the broker, and to triggers
 		for range 2 {
 			if got := h.next(t); got != "" {
@@ -143,6 +146,7 @@ func TestBroker(t *testing.T) {
 	wait(t, "the last of it", func() bool { return a.Stats().Heard == 2 && b.Stats().Heard == 5 })
 
 	// While it is away, messages are lost, and nobody waits; when it is back, everybody looks.
+	logged.TakeAll()
 	x.turn(true)
 	for i := range 3000 {
 		a.Publish("a", fmt.Append(nil, "lost ", i))

@@ -16,7 +16,7 @@ import (
 func TestAWS(t *testing.T) {
 	program := os.Getenv("MOTO_SERVER")
 	if program == "" {
-		t.Skip("SNS AND SQS ARE NOT TESTED: MOTO_SERVER does not name moto's server; make brokers does")
+		skip(t, "SNS and SQS are not tested: MOTO_SERVER does not name moto's server, as make brokers does")
 	}
 	port := freePort(t)
 	start(t, exec.Command(program, "-H", "127.0.0.1", "-p", port), port)

@@ -12,13 +12,13 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// rabbitPrograms is where Debian's package has the server itself; the one in the PATH changes to another user.
-const rabbitPrograms = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+// rabbitServer is where Debian's package has the server itself; the one in the PATH changes to another user.
+const rabbitServer = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 // TestRabbit runs a real server, with its data in a folder of the test's.
 func TestRabbit(t *testing.T) {
-	if _, err := os.Stat(rabbitPrograms); err != nil {
-		t.Skip("RABBITMQ IS NOT TESTED: Debian's package rabbitmq-server is not installed")
+	if _, err := os.Stat(rabbitServer); err != nil {
+		skip(t, "RabbitMQ is not tested: Debian's package rabbitmq-server is not installed")
 	}
 	dir := t.TempDir()
 	port, distribution, epmd := freePort(t), freePort(t), freePort(t)
@@ -28,7 +28,7 @@ func TestRabbit(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := func() (stop func()) {
-		cmd := exec.Command(rabbitPrograms)
+		cmd := exec.Command(rabbitServer)
 		cmd.Env = append(os.Environ(), "HOME="+dir, "ERL_EPMD_PORT="+epmd, "ERL_EPMD_ADDRESS=127.0.0.1",
 			"RABBITMQ_NODENAME=test@localhost", "RABBITMQ_DIST_PORT="+distribution, "RABBITMQ_CONFIG_FILE="+settings,
 			"RABBITMQ_MNESIA_BASE="+dir+"/data", "RABBITMQ_LOG_BASE="+dir+"/log", "RABBITMQ_ENABLED_PLUGINS_FILE="+dir+"/plugins",
