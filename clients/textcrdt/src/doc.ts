@@ -278,7 +278,7 @@ export class Doc {
 
   /** The surrogate pair that goes over the position. */
   #pairAt(pos: number): string | undefined {
-    if (pos === 0 || pos === this.length) return undefined;
+    if (pos === 0 || pos === this.length || this.#tree.units === this.#tree.points) return undefined;
     const { span, offset } = this.#tree.find(pos - 1, "units");
     if (span.text.length === span.n || !insidePair(span.text, offset + 1)) return undefined;
     return span.text.slice(offset, offset + 2);
