@@ -289,7 +289,7 @@ func TestPresence(t *testing.T) {
 	here := row{"name": strings.Repeat("é", 100), "color": "hsl(10.5, 50%, 50%)", "selection": row{"anchor": "0.0a", "head": fmt.Sprint(r.site, ".1b")}}
 	rpctest.Call[row](c.reader, "show_presence", show(here))
 	o := rpctest.Call[opened](c.owner, "open_document", row{"id": document})
-	if len(o.Presence) != 1 || fmt.Sprint(o.Presence[0]["presence"]) != fmt.Sprint(map[string]any(here)) || o.Presence[0]["user_id"] != float64(c.reader.Actor.User) {
+	if len(o.Presence) != 1 || fmt.Sprint(o.Presence[0]["presence"]) != fmt.Sprint(here) || o.Presence[0]["user_id"] != float64(c.reader.Actor.User) {
 		t.Errorf("the owner sees %v", o.Presence)
 	}
 	rpctest.Call[row](c.reader, "show_presence", show(nil))

@@ -70,7 +70,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	})
 	d.OnCommit(hub.Wake)
 	defer start(ctx, hub.Run)()
-	watch.Register(telemetry.Database(d.DB), telemetry.Hub(hub), telemetry.Bus(nodes), limits)
+	watch.Register(telemetry.Database(d.DB), telemetry.Hub(hub), telemetry.Bus(nodes), telemetry.Documents(documents), limits)
 	server, err := web.New(web.Config{
 		Mux: mux, Authn: authn, Limits: limits, Hub: hub, Documents: documents, Ready: d.ready, Log: log, Telemetry: watch, ServerTiming: m == modeDev,
 		TrustedProxies: cfg.TrustedProxies, StopTimeout: cfg.StopTimeout,

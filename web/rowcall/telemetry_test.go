@@ -56,7 +56,7 @@ func TestAdminListener(t *testing.T) {
 	for _, want := range []string{
 		`rowcall_calls_total{kind="UNAUTHENTICATED",method="list_tasks"} 1`, `rowcall_http_requests_total{path="/api/rpc",status="200"} 1`,
 		`rowcall_db_connections_max{login="tenant"} 10`, `rowcall_limit_running 0`, `rowcall_db_statement_duration_seconds_count{login="platform"}`,
-		`rowcall_bus_messages_total{what="lost"} 0`,
+		`rowcall_bus_messages_total{what="lost"} 0`, `rowcall_document_commits_total 0`,
 	} {
 		if status != http.StatusOK || !strings.Contains(metrics, want) {
 			t.Errorf("%d, and the metrics lack %s:\n%s", status, want, metrics)

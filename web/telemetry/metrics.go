@@ -9,6 +9,7 @@ import (
 
 	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
+	"rowcall/modules/document"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/store"
 )
@@ -199,4 +200,34 @@ func (n nodes) Collect(into chan<- prometheus.Metric) {
 		into <- prometheus.MustNewConstMetric(busMessages, prometheus.CounterValue, float64(count), what)
 	}
 	into <- prometheus.MustNewConstMetric(busReconnects, prometheus.CounterValue, float64(s.Reconnects))
+}
+
+// Documents returns what a hub of documents has counted.
+func Documents(h *document.Hub) prometheus.Collector { return documents{h} }
+
+type documents struct{ *document.Hub }
+
+var (
+	documentsOpen      = describe("rowcall_documents_open", "Documents that are in memory.")
+	documentFollowers  = describe("rowcall_document_followers", "Followings of documents that are open.")
+	documentCommits    = describe("rowcall_document_commits_total", "Commits of operations, each of all that waited.")
+	documentOperations = describe("rowcall_document_operations_total", "Operations that were committed.")
+	documentDelivered  = describe("rowcall_document_delivered_total", "Operations together, and presences, that were delivered, to all followers together.")
+	documentSlow       = describe("rowcall_document_slow_total", "Followings that ended because their followers fell behind.")
+	documentSnapshots  = describe("rowcall_document_snapshots_total", "Snapshots that were made.")
+)
+
+// Describe implements prometheus.Collector.
+func (d documents) Describe(descs chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, descs) }
+
+// Collect implements prometheus.Collector.
+func (d documents) Collect(into chan<- prometheus.Metric) {
+	s := d.Stats()
+	into <- prometheus.MustNewConstMetric(documentsOpen, prometheus.GaugeValue, float64(s.Rooms))
+	into <- prometheus.MustNewConstMetric(documentFollowers, prometheus.GaugeValue, float64(s.Followers))
+	for desc, value := range map[*prometheus.Desc]int64{
+		documentCommits: s.Commits, documentOperations: s.Operations, documentDelivered: s.Delivered, documentSlow: s.Slow, documentSnapshots: s.Compactions,
+	} {
+		into <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value))
+	}
 }
