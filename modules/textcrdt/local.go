@@ -5,7 +5,7 @@ import "fmt"
 // Insert puts text at pos and returns the operation, none if text is empty. The error wraps [ErrRange] if pos is outside of the text
 // or the site cannot write (any more), [ErrMalformed] if text is not valid UTF-8.
 func (d *Doc) Insert(pos int, text string) ([]Op, error) {
-	return d.insertAt(make([]Op, 0, 1), pos, text) // inlined, so that a caller who keeps nothing allocates nothing
+	return d.insertAt(make([]Op, 1), pos, text) // inlined, so that a caller who keeps nothing allocates nothing
 }
 
 func (d *Doc) insertAt(ops []Op, pos int, text string) ([]Op, error) {
@@ -17,11 +17,11 @@ func (d *Doc) insertAt(ops []Op, pos int, text string) ([]Op, error) {
 		return nil, fmt.Errorf("%w: insert of %d at %d of %d by site %d", ErrRange, c.chars, pos, d.Len(), d.Site())
 	}
 	if c.chars == 0 {
-		return ops, nil
+		return nil, nil
 	}
-	ops = append(ops, Op{Text: text})
 	op := &ops[0]
 	d.begin(op, c.chars)
+	op.Text = text
 	off := 0
 	if pos == 0 {
 		d.start()
@@ -46,10 +46,11 @@ func (d *Doc) deleteAt(ops []Op, pos, n int) ([]Op, error) {
 		off := d.seek(pos)
 		s := d.span()
 		k := min(n, int(s.n)-off)
-		ops = append(ops, Op{Delete: true})
+		ops = append(ops, Op{})
 		last := len(ops) - 1
 		op := &ops[last]
 		d.begin(op, k)
+		op.Delete = true
 		op.Ref = d.id(s, off)
 		d.authors[d.own].deleted(op.Sum, op.Session, uint32(k), s.author, op.Ref.Seq, false, s.sum+uint32(off+k)-1)
 		d.saw(op)
