@@ -2,6 +2,7 @@ package textcrdt
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -84,6 +85,23 @@ func TestApplyStopsAtTheRefused(t *testing.T) {
 	if d.Early() != 1 {
 		t.Errorf("%d wait", d.Early())
 	}
+}
+
+func TestNumbersDoNotOverflow(t *testing.T) {
+	d := newSite(t, 1)
+	d.insert(0, "abc")
+	for _, n := range []int{math.MinInt, -1, bound, bound + 1, 1 << 32, 1<<32 + 1, math.MaxInt} {
+		for _, back := range []bool{false, true} {
+			op := []Op{{ID: ID{2, 1}, Sum: 4, N: n, Ref: ID{1, 1}, Delete: true, Back: back}}
+			if err := d.Apply(op, nil); !errors.Is(err, ErrMalformed) {
+				t.Errorf("a deletion of %d gives %v", n, err)
+			}
+		}
+		if ops, err := d.Delete(1, n); !errors.Is(err, ErrRange) {
+			t.Errorf("a deletion of %d makes %v, %v", n, ops, err)
+		}
+	}
+	d.is("abc")
 }
 
 func TestOperationsSince(t *testing.T) {

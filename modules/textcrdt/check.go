@@ -38,7 +38,7 @@ func (op *Op) shape() (count, error) {
 	switch {
 	case op.Site == 0 || op.Seq == 0 || op.Sum == 0 || op.N < 1:
 		return c, op.malformed("has no id")
-	case int(op.Seq)+op.N-1 > bound || int(op.Sum)+op.N-1 > bound || op.Session > bound:
+	case op.N > bound || int(op.Seq)+op.N-1 > bound || int(op.Sum)+op.N-1 > bound || op.Session > bound:
 		return c, op.malformed("exceeds the numbers")
 	case !ok || !op.Delete && c.chars != op.N || op.Delete && c.chars > 0:
 		return c, op.malformed("has another text than it says")
