@@ -2,7 +2,6 @@ package textcrdt
 
 import (
 	"fmt"
-	"iter"
 	"unicode/utf8"
 )
 
@@ -165,18 +164,4 @@ func (p *past) part(q past, s span, off int) (n int, has bool) {
 	for n = 1; off+n < int(s.n) && p.has(s, off+n) == has && q.has(s, off+n) == other; n++ {
 	}
 	return n, has
-}
-
-// spans yields all spans in document order.
-func (t *tree) spans() iter.Seq[span] {
-	return func(yield func(span) bool) {
-		for at := uint32(0); at != none; at = t.leaves[at].next {
-			l := &t.leaves[at]
-			for _, s := range l.spans[:l.n] {
-				if !yield(s) {
-					return
-				}
-			}
-		}
-	}
 }

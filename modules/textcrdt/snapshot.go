@@ -3,6 +3,7 @@ package textcrdt
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"slices"
 )
 
@@ -56,43 +57,38 @@ func (d *Doc) AppendSnapshot(b []byte) []byte {
 	var spans []byte
 	n := 0
 	state := newSnapshotState(len(order))
-	d.canonical(func(s *span) {
-		spans = state.append(spans, s, ranks[s.author])
+	for s := range d.canonical() {
+		spans = state.append(spans, &s, ranks[s.author])
 		n++
-	})
+	}
 	b = binary.AppendUvarint(b, uint64(n))
 	b = slices.Grow(b, len(spans)+d.total.bytes+checksumSize)
 	b = append(b, spans...)
-	for at := uint32(0); at != none; at = d.leaves[at].next {
-		l := &d.leaves[at]
-		for i := range l.spans[:l.n] {
-			if s := &l.spans[i]; !s.deleted {
-				b = append(b, d.text(*s)...)
-			}
+	for s := range d.spans() {
+		if !s.deleted {
+			b = append(b, d.text(s)...)
 		}
 	}
 	return appendChecksum(b, start)
 }
 
-// canonical tells the spans in document order, as long as they can be.
-func (d *Doc) canonical(tell func(*span)) {
-	var long span
-	for at := uint32(0); at != none; at = d.leaves[at].next {
-		l := &d.leaves[at]
-		for i := range l.spans[:l.n] {
-			s := &l.spans[i]
-			if long.n > 0 && long.deleted == s.deleted && long.precedes(s) {
+// canonical yields the spans in document order, as long as they can be.
+func (d *Doc) canonical() iter.Seq[span] {
+	return func(yield func(span) bool) {
+		var long span
+		for s := range d.spans() {
+			switch {
+			case long.n > 0 && long.deleted == s.deleted && long.precedes(&s):
 				long.n += s.n
-				continue
+			case long.n > 0 && !yield(long):
+				return
+			default:
+				long = s
 			}
-			if long.n > 0 {
-				tell(&long)
-			}
-			long = *s
 		}
-	}
-	if long.n > 0 {
-		tell(&long)
+		if long.n > 0 {
+			yield(long)
+		}
 	}
 }
 

@@ -1,5 +1,7 @@
 package textcrdt
 
+import "iter"
+
 const fan = 32
 
 // tree holds the spans in document order: a B+tree in slices without pointers, whose nodes refer to each other by index. The leaf 0
@@ -48,6 +50,20 @@ func (t *tree) span() *span {
 		return &l.spans[t.cur.i]
 	}
 	return nil
+}
+
+// spans yields all spans in document order.
+func (t *tree) spans() iter.Seq[span] {
+	return func(yield func(span) bool) {
+		for at := uint32(0); at != none; at = t.leaves[at].next {
+			l := &t.leaves[at]
+			for _, s := range l.spans[:l.n] {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (t *tree) vector(s *span) vector {
