@@ -22,7 +22,7 @@ func (d *Doc) Apply(ops []Op, changed func(Edit)) error {
 		op := ops[i]
 		err := d.apply(&op, changed)
 		if errors.Is(err, ErrEarly) {
-			err = d.wait(op)
+			err = d.wait(ops[i])
 		}
 		if err != nil {
 			return &OpError{i, err}
@@ -185,18 +185,22 @@ func compareOps(a, b Op) int {
 
 // retry applies those of the early operations that are early no longer, and drops what turns out to be malformed.
 func (d *Doc) retry(changed func(Edit)) {
-	kept := d.early[:0]
-	for i, op := range d.early {
-		if op.Sum > d.clock+1 { // and so are all behind it
-			kept = append(kept, d.early[i:]...)
-			break
+	for waited := -1; waited != len(d.early); {
+		waited = len(d.early)
+		kept := d.early[:0]
+		for i, op := range d.early {
+			if op.Sum > d.clock+1 { // and so are all behind it
+				kept = append(kept, d.early[i:]...)
+				break
+			}
+			try := op
+			if err := d.apply(&try, changed); errors.Is(err, ErrEarly) {
+				kept = append(kept, op)
+			} else {
+				d.waiting -= len(op.Text)
+			}
 		}
-		d.waiting -= len(op.Text)
-		if err := d.apply(&op, changed); errors.Is(err, ErrEarly) {
-			kept = append(kept, op)
-			d.waiting += len(op.Text)
-		}
+		clear(d.early[len(kept):])
+		d.early = kept
 	}
-	clear(d.early[len(kept):])
-	d.early = kept
 }
