@@ -1,7 +1,10 @@
 package textcrdt
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"sort"
 	"unicode/utf8"
 )
 
@@ -14,12 +17,12 @@ func (d *Doc) TextAt(v Version) (string, error) {
 	}
 	var b []byte
 	for s := range d.spans() {
-		for off := 0; off < int(s.n); {
-			n, has := p.part(p, s, off)
+		for s.n > 0 {
+			has, n := p.has(&s)
 			if has {
-				b = append(b, d.text(d.middle(s, off, n))...)
+				b = append(b, d.text(d.middle(s, 0, n))...)
 			}
-			off += n
+			_, s = d.cut(s, n)
 		}
 	}
 	return string(b), nil
@@ -41,9 +44,12 @@ func (d *Doc) Diff(from, to Version) ([]Edit, error) {
 	end := -1       // where it ends
 	pos := 0
 	for s := range d.spans() {
-		for off := 0; off < int(s.n); {
-			n, is := now.part(old, s, off)
-			was := old.has(s, off)
+		for s.n > 0 {
+			was, n := old.has(&s)
+			is, m := now.has(&s)
+			n = min(n, m)
+			part, rest := d.cut(s, n)
+			s = rest
 			if was != is && pos != end {
 				if end >= 0 {
 					edits[len(edits)-1].Text, text = string(text), text[:0]
@@ -55,13 +61,12 @@ func (d *Doc) Diff(from, to Version) ([]Edit, error) {
 			}
 			switch {
 			case is && !was:
-				text = append(text, d.text(d.middle(s, off, n))...)
+				text = append(text, d.text(part)...)
 				end = pos
 			case was && !is:
 				edits[len(edits)-1].Deleted += n
 				end = pos
 			}
-			off += n
 		}
 	}
 	if end >= 0 {
@@ -105,20 +110,6 @@ type past struct {
 	dead []seqs   // of each author's characters, since the base
 }
 
-// seqs is a set of an author's seqs, as bits.
-type seqs []uint64
-
-func newSeqs(authors []author) []seqs {
-	sets := make([]seqs, len(authors))
-	for i := range authors {
-		sets[i] = make(seqs, authors[i].last/64+1)
-	}
-	return sets
-}
-
-func (s seqs) add(seq uint32)      { s[seq/64] |= 1 << (seq % 64) }
-func (s seqs) has(seq uint32) bool { return s[seq/64]>>(seq%64)&1 != 0 }
-
 func (d *Doc) at(v Version) (past, error) {
 	if !v.Includes(d.Base()) {
 		return past{}, ErrBase
@@ -126,42 +117,83 @@ func (d *Doc) at(v Version) (past, error) {
 	if !d.Version().Includes(v) {
 		return past{}, ErrEarly
 	}
-	p := past{last: make([]uint32, len(d.authors)), dead: newSeqs(d.authors)}
+	last := make([]uint32, len(d.authors))
 	for i := range d.authors {
-		p.last[i] = v[d.authors[i].site]
+		last[i] = v[d.authors[i].site]
 	}
+	return past{last, d.deletedBy(last)}, nil
+}
+
+// deletedBy returns which of each author's characters were deleted, since the base, by what each author did up to its last.
+func (d *Doc) deletedBy(last []uint32) []seqs {
+	dead := make([]seqs, len(d.authors))
 	for i := range d.authors {
 		a := &d.authors[i]
 		for j, r := range a.runs {
-			if r.seq > p.last[i] {
+			if r.seq > last[i] {
 				break
 			}
-			if r.kind != deletes && r.kind != deletesBack {
-				continue
-			}
-			n := min(a.end(j), p.last[i]+1) - r.seq
-			first := r.targetSeq
-			if r.kind == deletesBack {
-				first -= n - 1
-			}
-			for seq := first; seq < first+n; seq++ {
-				p.dead[r.target].add(seq)
+			n := min(a.end(j), last[i]+1) - r.seq
+			switch r.kind {
+			case deletes:
+				dead[r.target].add(r.targetSeq, n)
+			case deletesBack:
+				dead[r.target].add(r.targetSeq-(n-1), n)
+			case inserts, forgotten:
 			}
 		}
 	}
-	return p, nil
-}
-
-// has reports whether a character of s was there.
-func (p *past) has(s span, off int) bool {
-	seq := s.seq + uint32(off)
-	return s.at != none && seq <= p.last[s.author] && !p.dead[s.author].has(seq)
-}
-
-// part returns for how many characters of s, from off on, p.has and q.has stay the same, and the former.
-func (p *past) part(q past, s span, off int) (n int, has bool) {
-	has, other := p.has(s, off), q.has(s, off)
-	for n = 1; off+n < int(s.n) && p.has(s, off+n) == has && q.has(s, off+n) == other; n++ {
+	for i := range dead {
+		dead[i] = dead[i].sorted()
 	}
-	return n, has
+	return dead
+}
+
+// has returns whether the first character of s was there, and for how many this is so.
+func (p *past) has(s *span) (has bool, n int) {
+	if s.at == none || s.seq > p.last[s.author] {
+		return false, int(s.n)
+	}
+	dead, n := p.dead[s.author].has(s.seq, s.n)
+	return !dead, min(n, int(p.last[s.author]-s.seq)+1)
+}
+
+// seqs is a set of an author's seqs, as stretches that do not touch, once it is sorted. How many seqs they are does not matter: deleting what is deleted
+// takes seqs, too, and is cheap to do.
+type seqs []seqRange
+
+type seqRange struct{ from, to uint32 } // without to
+
+func (s *seqs) add(seq, n uint32) {
+	if last := len(*s) - 1; last >= 0 && (*s)[last].to == seq {
+		(*s)[last].to += n
+		return
+	}
+	*s = append(*s, seqRange{seq, seq + n})
+}
+
+// sorted makes s what it has to be.
+func (s seqs) sorted() seqs {
+	slices.SortFunc(s, func(a, b seqRange) int { return cmp.Compare(a.from, b.from) })
+	joined := s[:0]
+	for _, r := range s {
+		if last := len(joined) - 1; last >= 0 && r.from <= joined[last].to {
+			joined[last].to = max(joined[last].to, r.to)
+		} else {
+			joined = append(joined, r)
+		}
+	}
+	return joined
+}
+
+// has returns whether seq is in s, and for how many of the n from there on this is so.
+func (s seqs) has(seq, n uint32) (bool, int) {
+	i := sort.Search(len(s), func(i int) bool { return s[i].to > seq })
+	switch {
+	case i == len(s):
+		return false, int(n)
+	case s[i].from <= seq:
+		return true, int(min(n, s[i].to-seq))
+	}
+	return false, int(min(n, s[i].from-seq))
 }

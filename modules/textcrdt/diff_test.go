@@ -3,7 +3,9 @@ package textcrdt
 import (
 	"bytes"
 	"errors"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -107,5 +109,33 @@ func TestPastUnknown(t *testing.T) {
 	}
 	if text, err := loaded.TextAt(nil); !errors.Is(err, ErrBase) {
 		t.Errorf("before the base: %q, %v", text, err)
+	}
+}
+
+// TestPastIsBounded proves that deleting what is deleted, which takes as many seqs as it likes, does not make the past dear.
+func TestPastIsBounded(t *testing.T) {
+	d := New(1, 0)
+	typed(t, d, 0, strings.Repeat("x", 10_000))
+	full := d.Version()
+	ops := make([]Op, 2000)
+	for i := range ops {
+		n := uint32(i * 10_000)
+		ops[i] = Op{ID: ID{2, 1 + n}, Sum: 10_001 + n, N: 10_000, Ref: ID{1, 1}, Delete: true}
+	}
+	hear(t, d, ops)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if text, err := d.TextAt(full); err != nil || len(text) != 10_000 {
+		t.Errorf("%d characters, %v", len(text), err)
+	}
+	if edits, err := d.Diff(full, d.Version()); err != nil || len(edits) != 1 {
+		t.Errorf("%v, %v", edits, err)
+	}
+	if n := d.Purge(nil, nil); n != 10_000 {
+		t.Errorf("%d purged", n)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+		t.Errorf("it took %d bytes", used)
 	}
 }

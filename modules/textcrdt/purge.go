@@ -44,40 +44,40 @@ func (d *Doc) purge(acknowledged map[Site]Version, keep []Anchor, c conditions) 
 	if err != nil { // somebody has not acknowledged what was purged before
 		return 0
 	}
-	needed := newSeqs(d.authors)
+	needed := make([]seqs, len(d.authors))
 	if c&childrenKnown != 0 {
 		d.addOrigins(needed, p)
 	}
 	for _, a := range keep {
-		if number, ok := d.numbers[a.Site]; ok && a.Seq <= d.authors[number].last {
-			needed[number].add(a.Seq)
+		if number, ok := d.numbers[a.Site]; ok && a.Seq <= bound {
+			needed[number].add(a.Seq, 1)
 		}
+	}
+	for i := range needed {
+		needed[i] = needed[i].sorted()
 	}
 	purged := 0
 	var spans []span
 	last := gone
 	for s := range d.spans() {
 		for s.n > 0 {
-			n, fate := 1, p.fate(s, 0, needed, c)
-			for n < int(s.n) && p.fate(s, n, needed, c) == fate {
-				n++
-			}
+			fate, n := p.fate(&s, needed[s.author], c)
 			part, rest := d.cut(s, n)
+			s = rest
 			switch fate {
 			case gone:
 				purged += n
+				continue
 			case bare:
 				part.at, part.size, part.astral = none, 0, 0
-				fallthrough
-			default:
-				if end := len(spans) - 1; fate == last && end >= 0 && spans[end].continues(&part) {
-					spans[end].extend(count{int(part.n), int(part.size), int(part.astral)})
-				} else {
-					spans = append(spans, part)
-				}
-				last = fate
+			case old, young:
 			}
-			s = rest
+			if end := len(spans) - 1; fate == last && end >= 0 && spans[end].continues(&part) {
+				spans[end].extend(count{int(part.n), int(part.size), int(part.astral)})
+			} else {
+				spans = append(spans, part)
+			}
+			last = fate
 		}
 	}
 	d.rebuild(spans, p.last)
@@ -94,18 +94,28 @@ const (
 	young      // it stays, and is not
 )
 
-func (p *past) fate(s span, off int, needed []seqs, c conditions) fate {
-	seq := s.seq + uint32(off)
-	dead := s.deleted && (s.at == none || p.dead[s.author].has(seq))
-	switch {
-	case seq > p.last[s.author]:
-		return young
-	case s.deleted && (dead || c&deletionKnown == 0) && !needed[s.author].has(seq):
-		return gone
-	case dead:
-		return bare
+// fate returns what becomes of the first character of s, and of how many.
+func (p *past) fate(s *span, needed seqs, c conditions) (f fate, n int) {
+	last := p.last[s.author]
+	if s.seq > last {
+		return young, int(s.n)
 	}
-	return old
+	n = min(int(s.n), int(last-s.seq)+1)
+	if !s.deleted {
+		return old, n
+	}
+	dead := true
+	if s.at != none {
+		dead, n = p.dead[s.author].has(s.seq, uint32(n))
+	}
+	need, n := needed.has(s.seq, uint32(n))
+	switch {
+	case !need && (dead || c&deletionKnown == 0):
+		return gone, n
+	case dead:
+		return bare, n
+	}
+	return old, n
 }
 
 // addOrigins adds the origins of all characters outside of the base.
@@ -121,11 +131,11 @@ func (d *Doc) addOrigins(needed []seqs, base past) {
 			o := &open[last]
 			o.n = d.lesser(o, v)
 			if s.seq >= outside {
-				needed[o.author].add(o.seq + o.n - 1)
+				needed[o.author].add(o.seq+o.n-1, 1)
 			}
 		}
-		for seq := max(s.seq+1, outside); seq < s.seq+s.n; seq++ {
-			needed[s.author].add(seq - 1)
+		if first := max(s.seq+1, outside); first < s.seq+s.n {
+			needed[s.author].add(first-1, s.seq+s.n-first)
 		}
 		open = append(open, s)
 	}

@@ -189,7 +189,7 @@ func (u *Undo) restore(deleted []change) (ops []Op, err error) {
 // lost returns what to restore of deletions, in document order.
 func (u *Undo) lost(deleted []change) []lost {
 	var chars []lost
-	others := u.others(deleted)
+	others := u.others()
 	for _, c := range deleted {
 		gone := c.gone
 		for i := range c.N {
@@ -197,7 +197,7 @@ func (u *Undo) lost(deleted []change) []lost {
 			char := string(gone[:size])
 			gone = gone[size:]
 			id := u.current(c.target(i))
-			if _, ok := u.doc.place(id); ok && u.doc.span().deleted && !others(id) {
+			if _, ok := u.doc.place(id); ok && u.doc.span().deleted && !u.in(others, id) {
 				chars = append(chars, lost{id, char, u.doc.position()})
 			}
 		}
@@ -243,41 +243,25 @@ func (u *Undo) order(a, b ID) int {
 	}
 }
 
-// others returns whether another site has deleted a target, too, or what it is a copy of.
-func (u *Undo) others(deleted []change) func(ID) bool {
-	by := map[ID]bool{} // of what is asked for: whether another site did
-	for _, c := range deleted {
-		for i := range c.N {
-			for id := u.current(c.target(i)); id != (ID{}); id = u.copied[id].of {
-				by[id] = false
-			}
+// others returns which characters other sites have deleted.
+func (u *Undo) others() []seqs {
+	last := make([]uint32, len(u.doc.authors))
+	for i := range last {
+		if uint32(i) != u.doc.own {
+			last[i] = u.doc.authors[i].last
 		}
 	}
-	for i := range u.doc.authors {
-		a := &u.doc.authors[i]
-		if uint32(i) == u.doc.own {
-			continue
-		}
-		for j, r := range a.runs {
-			if r.kind != deletes && r.kind != deletesBack {
-				continue
-			}
-			op := Op{Ref: ID{u.doc.authors[r.target].site, r.targetSeq}, Back: r.kind == deletesBack}
-			for k := range int(a.end(j) - r.seq) {
-				if _, ok := by[op.target(k)]; ok {
-					by[op.target(k)] = true
-				}
-			}
+	return u.doc.deletedBy(last)
+}
+
+// in reports whether a character, or one that it is a copy of, is in the sets.
+func (u *Undo) in(sets []seqs, id ID) bool {
+	for ; id != (ID{}); id = u.copied[id].of {
+		if in, _ := sets[u.doc.numbers[id.Site]].has(id.Seq, 1); in {
+			return true
 		}
 	}
-	return func(id ID) bool {
-		for ; id != (ID{}); id = u.copied[id].of {
-			if by[id] {
-				return true
-			}
-		}
-		return false
-	}
+	return false
 }
 
 // current returns what a character is now: itself, or its latest copy.
