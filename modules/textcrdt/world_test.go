@@ -482,7 +482,7 @@ func (w *world) heal() {
 // agrees proves that a replica is as its oracle is, to the byte.
 func (r *replica) agrees(t rapid.TB) {
 	t.Helper()
-	r.Doc.check(t)
+	r.check(t)
 	text := r.oracle.text()
 	if got := r.String(); got != text || string(r.text) != text || r.Len() != utf8.RuneCountInString(text) {
 		t.Fatalf("the text is %q, by its edits %q, of length %d; the oracle's is %q", got, string(r.text), r.Len(), text)
