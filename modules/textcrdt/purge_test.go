@@ -37,7 +37,7 @@ func TestPurgeMutants(t *testing.T) {
 					}
 				}()
 				w := newWorld(t, 3)
-				w.purging, w.mutant = rule, true
+				w.purging, w.calm, w.mutant = rule, true, true
 				for range 200 {
 					w.step()
 				}
