@@ -185,6 +185,41 @@ func (w *world) purgeBy(i int, keep []Anchor) {
 	base := r.Base()
 	n := r.purge(acknowledged, keep, w.purging)
 	r.purged = r.purged || n > 0 || !base.Includes(r.Base())
+	got, want := origins(r.nodes(), r.Base()), origins(r.oracle.nodes(), r.Base())
+	if !maps.Equal(got, want) {
+		w.Fatalf("of what is not in the base %v, the origins are %v after a purge; the oracle's are %v", r.Base(), got, want)
+	}
+}
+
+// nodes returns the characters in document order, and the start.
+func (d *Doc) nodes() []*node {
+	all := []*node{{}}
+	for s := range d.spans() {
+		for i := range s.n {
+			all = append(all, &node{ID: ID{d.authors[s.author].site, s.seq + i}, session: s.session, sum: s.sum + i})
+		}
+	}
+	return all
+}
+
+func (o *oracle) nodes() (all []*node) {
+	for n := o.head; n != nil; n = n.next {
+		all = append(all, n)
+	}
+	return all
+}
+
+// origins returns the origins of what is not in base: the nearest to the left that is less.
+func origins(all []*node, base Version) map[ID]ID {
+	origins := map[ID]ID{}
+	for i, n := range all {
+		if n.Seq > base[n.Site] {
+			for i--; all[i].compare(n) > 0; i-- {
+			}
+			origins[n.ID] = all[i].ID
+		}
+	}
+	return origins
 }
 
 func (w *world) session() uint32 { return uint32(w.draw(w.sessions, "session")) }
