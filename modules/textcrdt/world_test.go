@@ -186,7 +186,7 @@ func (w *world) purgeBy(i int, keep []Anchor) {
 	n := r.purge(acknowledged, keep, w.purging)
 	r.purged = r.purged || n > 0 || !base.Includes(r.Base())
 	got, want := origins(r.nodes(), r.Base()), origins(r.oracle.nodes(), r.Base())
-	if !maps.Equal(got, want) {
+	if !w.mutant && !maps.Equal(got, want) { // a mutant has to come to another text
 		w.Fatalf("of what is not in the base %v, the origins are %v after a purge; the oracle's are %v", r.Base(), got, want)
 	}
 }
