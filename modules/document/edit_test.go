@@ -78,6 +78,10 @@ func TestEdit(t *testing.T) {
 	wants(t, err, apperr.InvalidParams, "position")
 	_, err = n.Edit(as(3), doc, nil, []document.Edit{{Insert: "a"}})
 	wants(t, err, apperr.Forbidden, "")
+	_, err = n.Edit(as(3), doc, nil, nil)
+	wants(t, err, apperr.Forbidden, "")
+	_, err = n.Restore(as(3), doc, 0) // as it is
+	wants(t, err, apperr.Forbidden, "")
 	_, err = n.Restore(as(4), doc, first)
 	wants(t, err, apperr.NotFound, "")
 }

@@ -123,18 +123,21 @@ func (h *Hub) TextAt(ctx context.Context, document uuid.UUID, position *int64) (
 	if err != nil {
 		return "", 0, err
 	}
-	s, err := h.loadAt(tx, document, position)
+	s, err := h.loadAt(tx, document, position, Reader)
 	if err != nil {
 		return "", 0, err
 	}
 	return s.doc.String(), s.position, nil
 }
 
-// loadAt makes a replica of a document that the actor is a member of, as it was at a position, or is now.
-func (h *Hub) loadAt(tx *store.Tx, document uuid.UUID, position *int64) (saved, error) {
+// loadAt makes a replica of a document as it was at a position, or is now, for an actor who is a member, or an editor if that is the role.
+func (h *Hub) loadAt(tx *store.Tx, document uuid.UUID, position *int64, role Role) (saved, error) {
 	a, err := accessOf(tx, document)
-	if err != nil {
+	switch {
+	case err != nil:
 		return saved{}, err
+	case role == Editor && a.Role != Editor:
+		return saved{}, errNotEditor
 	}
 	at := a.Position
 	if position != nil {

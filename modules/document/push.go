@@ -119,7 +119,7 @@ func (h *Hub) Edit(ctx context.Context, document uuid.UUID, position *int64, edi
 			Path: "edits", Reason: "are too many: there are at most " + strconv.Itoa(MaxRuns) + " with " + strconv.Itoa(MaxPush) + " bytes",
 		})
 	}
-	s, err := h.loadAt(tx, document, position)
+	s, err := h.loadAt(tx, document, position, Editor)
 	if err != nil {
 		return 0, err
 	}
@@ -127,17 +127,12 @@ func (h *Hub) Edit(ctx context.Context, document uuid.UUID, position *int64, edi
 	if err != nil {
 		return 0, err
 	}
-	return h.pushOwn(ctx, tx, document, ops, s.position)
+	return h.pushOwn(ctx, document, ops, s.position)
 }
 
-// pushOwn pushes operations of the server's own to a text as it was read at a position. It is for editors only, also where there is nothing to do.
-func (h *Hub) pushOwn(ctx context.Context, tx *store.Tx, document uuid.UUID, ops []textcrdt.Op, position int64) (int64, error) {
+func (h *Hub) pushOwn(ctx context.Context, document uuid.UUID, ops []textcrdt.Op, position int64) (int64, error) {
 	if len(ops) == 0 {
-		members, _, err := membersOf(tx, document)
-		if err == nil && members[tx.Actor.User] != Editor {
-			err = errNotEditor
-		}
-		return position, err
+		return position, nil
 	}
 	return h.push(ctx, document, &push{ops: ops})
 }
@@ -197,11 +192,11 @@ func (h *Hub) Restore(ctx context.Context, document uuid.UUID, position int64) (
 	if err != nil {
 		return 0, err
 	}
-	then, err := h.loadAt(tx, document, &position)
+	then, err := h.loadAt(tx, document, &position, Editor)
 	if err != nil {
 		return 0, err
 	}
-	now, err := h.loadAt(tx, document, nil)
+	now, err := h.loadAt(tx, document, nil, Editor)
 	if err != nil {
 		return 0, err
 	}
@@ -209,7 +204,7 @@ func (h *Hub) Restore(ctx context.Context, document uuid.UUID, position int64) (
 	if err != nil {
 		return 0, err
 	}
-	return h.pushOwn(ctx, tx, document, ops, now.position)
+	return h.pushOwn(ctx, document, ops, now.position)
 }
 
 // between returns what makes one text of a document another. Characters that are in both are in the same order. What was deleted and then
