@@ -129,13 +129,14 @@ func (t *tail) add(runs, size int) {
 	t.size += size
 }
 
-// due tells whether there should be another snapshot. It is so much work that it waits for the more the larger it is.
-func (t *tail) due() bool {
-	return t.runs > maxTail+int64(t.snapshot>>10) || t.size > maxTailBytes+t.snapshot>>2
-}
-
-// Bounds of what is not in the snapshot of a short document.
+// Bounds of what is not in the snapshot of a short document. For a long one, whose snapshot is more work, they are up to twice as much: what a
+// page holds.
 const (
-	maxTail      = 1000
-	maxTailBytes = 256 << 10
+	maxTail      = pageRuns / 2
+	maxTailBytes = pageBytes / 2
 )
+
+// due tells whether there should be another snapshot.
+func (t *tail) due() bool {
+	return t.runs > maxTail+int64(min(t.snapshot>>10, maxTail)) || t.size > maxTailBytes+min(t.snapshot>>2, maxTailBytes)
+}

@@ -239,3 +239,64 @@ func TestLostHints(t *testing.T) {
 		t.Errorf("%s", why)
 	}
 }
+
+// A document can be deleted whatever goes on with it.
+func TestDeletion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	nodes := []*node{w.node(), w.node()}
+	for range 5 {
+		doc := w.create()
+		var busy sync.WaitGroup
+		var pushed atomic.Int64
+		until := func(what string, do func(n *node) error) {
+			for _, n := range nodes {
+				busy.Go(func() {
+					for {
+						if err := do(n); err != nil {
+							if apperr.From(err).Kind != apperr.NotFound {
+								t.Error(what, err)
+							}
+							return
+						}
+					}
+				})
+			}
+		}
+		until("open: ", func(n *node) error {
+			_, err := n.Open(as(1), doc, document.OpenOptions{})
+			return err
+		})
+		until("edit: ", func(n *node) error {
+			_, err := n.Edit(as(1), doc, nil, []document.Edit{{Insert: "x"}})
+			pushed.Add(1)
+			return err
+		})
+		compacted := make(chan struct{})
+		busy.Go(func() {
+			for {
+				select {
+				case <-compacted:
+					return
+				default:
+				}
+				if err := nodes[0].Compact(context.Background(), tenant, doc); err != nil {
+					t.Error("compact: ", err)
+					return
+				}
+			}
+		})
+		wait(t, "some edits", func() bool { return pushed.Load() > 20 })
+		w.delete(doc)
+		close(compacted)
+		busy.Wait()
+	}
+	for _, table := range []string{"head", "site", "operation", "history", "snapshot"} {
+		if n := get[int](w, `SELECT count(*) FROM document_`+table); n > 0 {
+			t.Errorf("%d rows of document_%s are left", n, table)
+		}
+	}
+	if n := get[int](w, `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`); n > 0 {
+		t.Errorf("%d deadlocks", n)
+	}
+}

@@ -69,10 +69,12 @@ func (o *Opened) snapshot(tx *store.Tx, document uuid.UUID, wanted bool) error {
 		FROM document_snapshot WHERE tenant_id = $1 AND document_id = $2`,
 		[]any{tx.Actor.Tenant.String(), document.String(), wanted}, []any{&o.SnapshotPosition, &o.Snapshot, &version},
 		func() bool { return true })
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(o.Snapshot) == 0 {
+	case version == nil:
+		return noDocument(document)
+	case len(o.Snapshot) == 0:
 		o.Snapshot = nil
 	}
 	return json.Unmarshal(version, &o.Version)
