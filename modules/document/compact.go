@@ -116,7 +116,9 @@ func (h *Hub) compactPart(ctx context.Context, k key) (more bool, err error) {
 func lockSnapshot(tx *store.Tx, k key) (s saved, err error) {
 	var snapshot []byte
 	mine := false
-	err = tx.Each(`SELECT position, snapshot FROM document_snapshot WHERE tenant_id = $1 AND document_id = $2 FOR UPDATE SKIP LOCKED`,
+	err = tx.Each(`
+		SELECT s.position, s.snapshot FROM document_head h JOIN document_snapshot s USING (tenant_id, document_id)
+		WHERE tenant_id = $1 AND document_id = $2 FOR KEY SHARE OF h FOR UPDATE OF s SKIP LOCKED`,
 		[]any{k.tenant.String(), k.document.String()}, []any{&s.position, &snapshot}, func() bool { mine = true; return true })
 	if err == nil && mine {
 		s.doc, err = loadSnapshot(snapshot)

@@ -69,10 +69,12 @@ func (o *Opened) snapshot(tx *store.Tx, document uuid.UUID, wanted bool) error {
 		FROM document_snapshot WHERE tenant_id = $1 AND document_id = $2`,
 		[]any{tx.Actor.Tenant.String(), document.String(), wanted}, []any{&o.SnapshotPosition, &o.Snapshot, &version},
 		func() bool { return true })
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(o.Snapshot) == 0 {
+	case version == nil:
+		return noDocument(document)
+	case len(o.Snapshot) == 0:
 		o.Snapshot = nil
 	}
 	return json.Unmarshal(version, &o.Version)
@@ -123,18 +125,21 @@ func (h *Hub) TextAt(ctx context.Context, document uuid.UUID, position *int64) (
 	if err != nil {
 		return "", 0, err
 	}
-	s, err := h.loadAt(tx, document, position)
+	s, err := h.loadAt(tx, document, position, Reader)
 	if err != nil {
 		return "", 0, err
 	}
 	return s.doc.String(), s.position, nil
 }
 
-// loadAt makes a replica of a document that the actor is a member of, as it was at a position, or is now.
-func (h *Hub) loadAt(tx *store.Tx, document uuid.UUID, position *int64) (saved, error) {
+// loadAt makes a replica of a document as it was at a position, or is now, for an actor who is a member, or an editor if that is the role.
+func (h *Hub) loadAt(tx *store.Tx, document uuid.UUID, position *int64, role Role) (saved, error) {
 	a, err := accessOf(tx, document)
-	if err != nil {
+	switch {
+	case err != nil:
 		return saved{}, err
+	case role == Editor && a.Role != Editor:
+		return saved{}, errNotEditor
 	}
 	at := a.Position
 	if position != nil {

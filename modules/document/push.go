@@ -83,23 +83,18 @@ func (h *Hub) push(ctx context.Context, document uuid.UUID, p *push) (int64, err
 	return result.position, result.err
 }
 
-// own is a site of the node's, for one room, with which it does what users leave to it.
-type own struct {
-	site    textcrdt.Site
-	session uint32
-}
-
 // number gives the operations of a push of the server's own their ids.
 func (r *room) number(tx *store.Tx, p *push, ahead textcrdt.Version) (err error) {
-	if r.own.site == 0 {
-		if r.own.site, r.own.session, err = giveSite(tx, r.document, 0); err != nil {
+	if r.own == 0 {
+		if r.own, r.session, err = giveSite(tx, r.document, 0); err != nil {
 			return err
 		}
 	}
-	seq, sum := max(r.persisted[r.own.site], ahead[r.own.site])+1, r.doc.Clock()+1
+	session := max(r.session, r.doc.Session())
+	seq, sum := max(r.persisted[r.own], ahead[r.own])+1, r.doc.Clock()+1
 	for i := range p.ops {
 		op := &p.ops[i]
-		op.ID, op.Session, op.Sum = textcrdt.ID{Site: r.own.site, Seq: seq}, r.own.session, sum
+		op.ID, op.Session, op.Sum = textcrdt.ID{Site: r.own, Seq: seq}, session, sum
 		seq += uint32(op.N)
 		sum += uint32(op.N)
 	}
@@ -124,7 +119,7 @@ func (h *Hub) Edit(ctx context.Context, document uuid.UUID, position *int64, edi
 			Path: "edits", Reason: "are too many: there are at most " + strconv.Itoa(MaxRuns) + " with " + strconv.Itoa(MaxPush) + " bytes",
 		})
 	}
-	s, err := h.loadAt(tx, document, position)
+	s, err := h.loadAt(tx, document, position, Editor)
 	if err != nil {
 		return 0, err
 	}
@@ -132,17 +127,12 @@ func (h *Hub) Edit(ctx context.Context, document uuid.UUID, position *int64, edi
 	if err != nil {
 		return 0, err
 	}
-	return h.pushOwn(ctx, tx, document, ops, s.position)
+	return h.pushOwn(ctx, document, ops, s.position)
 }
 
-// pushOwn pushes operations of the server's own to a text as it was read at a position. It is for editors only, also where there is nothing to do.
-func (h *Hub) pushOwn(ctx context.Context, tx *store.Tx, document uuid.UUID, ops []textcrdt.Op, position int64) (int64, error) {
+func (h *Hub) pushOwn(ctx context.Context, document uuid.UUID, ops []textcrdt.Op, position int64) (int64, error) {
 	if len(ops) == 0 {
-		members, _, err := membersOf(tx, document)
-		if err == nil && members[tx.Actor.User] != Editor {
-			err = errNotEditor
-		}
-		return position, err
+		return position, nil
 	}
 	return h.push(ctx, document, &push{ops: ops})
 }
@@ -202,11 +192,11 @@ func (h *Hub) Restore(ctx context.Context, document uuid.UUID, position int64) (
 	if err != nil {
 		return 0, err
 	}
-	then, err := h.loadAt(tx, document, &position)
+	then, err := h.loadAt(tx, document, &position, Editor)
 	if err != nil {
 		return 0, err
 	}
-	now, err := h.loadAt(tx, document, nil)
+	now, err := h.loadAt(tx, document, nil, Editor)
 	if err != nil {
 		return 0, err
 	}
@@ -214,7 +204,7 @@ func (h *Hub) Restore(ctx context.Context, document uuid.UUID, position int64) (
 	if err != nil {
 		return 0, err
 	}
-	return h.pushOwn(ctx, tx, document, ops, now.position)
+	return h.pushOwn(ctx, document, ops, now.position)
 }
 
 // between returns what makes one text of a document another. Characters that are in both are in the same order. What was deleted and then

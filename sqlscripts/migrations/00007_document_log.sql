@@ -2,8 +2,9 @@
 
 -- +goose Up
 
--- The head of a document numbers its operations. A statement that adds some moves it, if it is where the writer has seen it and the members are
--- those that the writer has asked. Updates of a row should stay on its page.
+-- The head of a document numbers its operations. A statement that adds some moves it, if the members are still those that the writer has
+-- asked. Updates of a row should stay on its page. What is below it refers to it, and not to the document: whoever locks several does it in this
+-- order.
 CREATE TABLE document_head (
     tenant_id       uuid NOT NULL,
     document_id     uuid NOT NULL,
@@ -26,7 +27,7 @@ CREATE TABLE document_site (
     user_id     bigint,                         -- NULL: a node's
     seq         bigint NOT NULL DEFAULT 0,      -- of its newest operation
     PRIMARY KEY (tenant_id, document_id, site),
-    FOREIGN KEY (tenant_id, document_id) REFERENCES document (tenant_id, id) ON DELETE CASCADE
+    FOREIGN KEY (tenant_id, document_id) REFERENCES document_head (tenant_id, document_id) ON DELETE CASCADE
 ) WITH (fillfactor = 50);
 CALL tenant_table('document_site');
 REVOKE UPDATE, DELETE, TRUNCATE ON document_site FROM rowcall_tenant;
@@ -98,7 +99,7 @@ CREATE TABLE document_history (
     at          timestamptz NOT NULL,           -- when the last was done
     operations  bytea NOT NULL,                 -- packed
     PRIMARY KEY (tenant_id, document_id, position),
-    FOREIGN KEY (tenant_id, document_id) REFERENCES document (tenant_id, id) ON DELETE CASCADE
+    FOREIGN KEY (tenant_id, document_id) REFERENCES document_head (tenant_id, document_id) ON DELETE CASCADE
 );
 ALTER TABLE document_history ALTER operations SET STORAGE EXTERNAL; -- it is packed already
 CALL tenant_table('document_history');
@@ -111,7 +112,7 @@ CREATE TABLE document_snapshot (
     position    bigint NOT NULL DEFAULT 0,      -- up to which operations are in it
     snapshot    bytea NOT NULL DEFAULT '',      -- packed; '' at 0
     PRIMARY KEY (tenant_id, document_id),
-    FOREIGN KEY (tenant_id, document_id) REFERENCES document (tenant_id, id) ON DELETE CASCADE
+    FOREIGN KEY (tenant_id, document_id) REFERENCES document_head (tenant_id, document_id) ON DELETE CASCADE
 );
 ALTER TABLE document_snapshot ALTER snapshot SET STORAGE EXTERNAL;
 CALL tenant_table('document_snapshot');
