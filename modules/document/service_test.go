@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/modules/bus"
 	"rowcall/modules/document"
 	"rowcall/modules/store"
@@ -414,6 +416,77 @@ func TestTouches(t *testing.T) {
 	})
 	if n, most := w.touched.Load(), int64(time.Since(start)/time.Second)+1; n > most {
 		t.Errorf("%d touches, and at most %d are allowed", n, most)
+	}
+}
+
+// deaf is a bus that loses everything.
+type deaf struct{}
+
+func (deaf) Publish(string, []byte)                         {}
+func (deaf) Subscribe(string, func([]byte)) (cancel func()) { return func() {} }
+
+// What the bus loses, the poll finds.
+func TestLostHints(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cfg := document.Config{DB: w.DB, Bus: deaf{}, Touch: w.touch, Logger: zap.NewNop()}
+	here, there := w.nodeWith(cfg), w.nodeWith(cfg)
+	doc := w.create(2)
+	r := here.open(doc, 1)
+	f, leaves := there.follow(doc, 1, 0), there.follow(doc, 2, 0)
+	copied := there.open(doc, 1)
+	for range 2 {
+		f.to(copied, r.push(here, r.insert(0, "x")))
+	}
+	w.remove(doc, 2)
+	if why := leaves.end(); why != document.Forbidden {
+		t.Errorf("%s", why)
+	}
+
+	// A database that was restored from a backup has less than the followers.
+	w.exec(`UPDATE document_head SET position = 1`)
+	if why := f.end(); why != document.Failed {
+		t.Errorf("%s", why)
+	}
+}
+
+// What a document's text is does not wait for a transaction that somebody else ends.
+func TestScopes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, doc := w.node(), w.create()
+	r := n.open(doc, 1)
+	batch := r.insert(0, "x")
+	err := w.Atomic(as(1), func(ctx context.Context) error {
+		_, err := n.Push(ctx, doc, r.site, batch)
+		return err
+	})
+	wants(t, err, apperr.InvalidRequest, "")
+	readOnly := auth.WithRequest(context.Background(), &auth.Request{
+		Now: time.Now, Actor: &auth.Actor{Tenant: tenant, User: 1, Role: auth.Member, Scope: auth.ScopeRead},
+	})
+	_, err = n.Push(readOnly, doc, r.site, batch)
+	wants(t, err, apperr.Forbidden, "")
+	if _, err := n.Read(readOnly, doc, 0, 0); err != nil {
+		t.Error(err)
+	}
+	elsewhere := auth.WithRequest(context.Background(), &auth.Request{
+		Now: time.Now, Actor: &auth.Actor{Tenant: uuid.New(), User: 1, Role: auth.Owner, Scope: auth.ScopeAdmin},
+	})
+	_, err = n.Push(elsewhere, doc, r.site, batch)
+	wants(t, err, apperr.NotFound, "")
+	_, err = n.Open(elsewhere, doc, document.OpenOptions{})
+	wants(t, err, apperr.NotFound, "")
+	_, err = n.Open(context.Background(), doc, document.OpenOptions{})
+	wants(t, err, apperr.Unauthenticated, "")
+	gone, cancel := context.WithCancel(as(1))
+	cancel()
+	if _, err := n.Push(gone, doc, r.site, batch); err == nil {
+		t.Log("it was faster than the end of its context")
+	}
+	r.push(n, batch)
+	if text := n.whole(doc); text != "x" {
+		t.Errorf("%q", text)
 	}
 }
 

@@ -158,6 +158,9 @@ func (d *Doc) version(seq func(*author) uint32) Version {
 // Clock returns the greatest sum that d has seen.
 func (d *Doc) Clock() uint32 { return d.clock }
 
+// Session returns the greatest session that d has seen or was given, in which it does its next edit.
+func (d *Doc) Session() uint32 { return max(d.session, d.seen) }
+
 // Early returns the number of operations that wait.
 func (d *Doc) Early() int { return len(d.early) }
 

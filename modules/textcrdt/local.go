@@ -80,7 +80,7 @@ func (d *Doc) writes(n int) bool {
 func (d *Doc) begin(op *Op, n int) {
 	a := &d.authors[d.own]
 	op.Site, op.Seq = a.site, a.last+1
-	op.Session, op.Sum = max(d.session, d.seen), d.clock+1
+	op.Session, op.Sum = d.Session(), d.clock+1
 	op.N = n
 }
 
