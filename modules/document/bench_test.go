@@ -10,19 +10,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"rowcall/modules/document"
 	"rowcall/modules/textcrdt"
 )
 
-// BenchmarkPush is operations of one character by some editors of a document at once: how long each waits, and how many commits that takes.
+// BenchmarkPush is operations of one character by some editors at once, of one document or each of their own: how long each waits, and how many
+// commits that takes.
 func BenchmarkPush(b *testing.B) {
-	for _, editors := range []int{1, 8, 50} {
-		b.Run(fmt.Sprint(editors), func(b *testing.B) {
+	for _, c := range []struct{ editors, documents int }{{1, 1}, {8, 1}, {50, 1}, {8, 8}, {200, 200}} {
+		b.Run(fmt.Sprintf("%d in %d", c.editors, c.documents), func(b *testing.B) {
 			w := newWorld(b)
-			n, doc := w.node(), w.create()
-			replicas := make([]*replica, editors)
+			n := w.node()
+			docs := make([]uuid.UUID, c.documents)
+			for i := range docs {
+				docs[i] = w.create()
+			}
+			replicas := make([]*replica, c.editors)
 			for i := range replicas {
-				replicas[i] = n.open(doc, 1)
+				replicas[i] = n.open(docs[i%len(docs)], 1)
+				replicas[i].push(n, replicas[i].insert(0, "x"))
 			}
 			before := n.Stats()
 			var mu sync.Mutex
@@ -32,7 +40,7 @@ func BenchmarkPush(b *testing.B) {
 			for i, r := range replicas {
 				clients.Go(func() {
 					var own []time.Duration
-					for range b.N/editors + min(1, max(0, b.N%editors-i)) {
+					for range b.N/c.editors + min(1, max(0, b.N%c.editors-i)) {
 						batch, start := r.insert(r.Len(), "x"), time.Now()
 						r.push(n, batch)
 						own = append(own, time.Since(start))
@@ -46,8 +54,10 @@ func BenchmarkPush(b *testing.B) {
 			b.StopTimer()
 			slices.Sort(took)
 			s := n.Stats()
-			b.ReportMetric(float64(s.Operations-before.Operations)/float64(max(1, s.Commits-before.Commits)), "ops/commit")
-			b.ReportMetric(float64(s.Commits-before.Commits)/b.Elapsed().Seconds(), "commits/s")
+			groups := float64(max(1, s.Commits-before.Commits))
+			b.ReportMetric(float64(s.Operations-before.Operations)/groups, "ops/group")
+			b.ReportMetric(groups/b.Elapsed().Seconds(), "groups/s")
+			b.ReportMetric(float64(s.Together-before.Together)/groups, "together")
 			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
 			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
 		})

@@ -1,6 +1,7 @@
 package document_test
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -189,14 +190,53 @@ func TestManyDocuments(t *testing.T) {
 			t.Errorf("%q", text)
 		}
 	}
-	a, b := nodes[0].Stats(), nodes[1].Stats()
-	if a.Together+b.Together == 0 {
-		t.Error("each document was written alone")
-	}
 	if n := get[int](w, `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`); n > 0 {
 		t.Errorf("%d deadlocks", n)
 	}
+	a, b := nodes[0].Stats(), nodes[1].Stats()
 	t.Logf("of %d groups, %d were written with others", a.Commits+b.Commits, a.Together+b.Together)
+}
+
+// Of groups that are written together, one that cannot be written does not hurt the others.
+func TestTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node()
+	const many, alone = 12, 3
+	replicas := make([]*replica, many)
+	for i := range replicas {
+		replicas[i] = n.open(w.create(), 1)
+		replicas[i].push(n, replicas[i].insert(0, "a"))
+	}
+	bad := replicas[many-1]
+	w.exec(`UPDATE document_site SET seq = 7 WHERE document_id = $1`, bad.doc.String())
+	w.exec(`UPDATE document_member SET version = 2 WHERE document_id = $1`, replicas[many-2].doc.String()) // the room has to look again
+	locked, err := w.owner.BeginTx(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := locked.Exec(`SELECT FROM document_head FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	errs := make([]error, many)
+	var clients sync.WaitGroup
+	for i, r := range replicas {
+		clients.Go(func() { errs[i] = push(n, r, r.insert(1, "b")) })
+		wait(t, "the writers", func() bool { return n.Writing(tenant) == i+1 })
+	}
+	if err := locked.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	clients.Wait()
+	for i, r := range replicas[:many-1] {
+		if errs[i] != nil || n.whole(r.doc) != "ab" {
+			t.Errorf("%d: %v", i, errs[i])
+		}
+	}
+	wants(t, errs[many-1], apperr.Internal, "")
+	if s := n.Stats(); s.Together < many-alone {
+		t.Errorf("%d were written together", s.Together)
+	}
 }
 
 // The schema itself refuses operations that are there already or that leave some out, whoever adds them.

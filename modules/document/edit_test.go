@@ -7,6 +7,7 @@ import (
 	"rowcall/modules/apperr"
 	"rowcall/modules/document"
 	"rowcall/modules/store"
+	"rowcall/modules/textcrdt"
 )
 
 func TestEdit(t *testing.T) {
@@ -79,6 +80,32 @@ func TestEdit(t *testing.T) {
 	wants(t, err, apperr.Forbidden, "")
 	_, err = n.Restore(as(4), doc, first)
 	wants(t, err, apperr.NotFound, "")
+}
+
+// A site can say that its session is any; whatever the server does comes after it.
+func TestEditAfterSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, doc := w.node(), w.create()
+	edit := func(e document.Edit) {
+		t.Helper()
+		if _, err := n.Edit(as(1), doc, nil, []document.Edit{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(document.Edit{Insert: "a"})
+	o, err := n.Open(as(1), doc, document.OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	op := textcrdt.Op{ID: textcrdt.ID{Site: o.Site, Seq: 1}, Session: 1 << 30, Sum: 2, N: 1, Ref: textcrdt.ID{Site: 1, Seq: 1}, Text: "b"}
+	if _, err := n.Push(as(1), doc, o.Site, textcrdt.AppendOps(nil, []textcrdt.Op{op})); err != nil {
+		t.Fatal(err)
+	}
+	edit(document.Edit{At: 2, Insert: "c"})
+	if text := n.whole(doc); text != "abc" {
+		t.Errorf("%q", text)
+	}
 }
 
 func TestBegin(t *testing.T) {

@@ -25,3 +25,13 @@ func (h *Hub) Panic(tenant, document uuid.UUID) {
 	r.sites = nil // a write to it panics
 	r.members = map[int64]Role{}
 }
+
+// Writing returns how many groups of a tenant are being written, or wait for that.
+func (h *Hub) Writing(tenant uuid.UUID) int {
+	h.writers.mu.Lock()
+	defer h.writers.mu.Unlock()
+	if q := h.writers.queues[tenant]; q != nil {
+		return q.running + len(q.waiting)
+	}
+	return 0
+}

@@ -83,23 +83,18 @@ func (h *Hub) push(ctx context.Context, document uuid.UUID, p *push) (int64, err
 	return result.position, result.err
 }
 
-// own is a site of the node's, for one room, with which it does what users leave to it.
-type own struct {
-	site    textcrdt.Site
-	session uint32
-}
-
 // number gives the operations of a push of the server's own their ids.
 func (r *room) number(tx *store.Tx, p *push, ahead textcrdt.Version) (err error) {
-	if r.own.site == 0 {
-		if r.own.site, r.own.session, err = giveSite(tx, r.document, 0); err != nil {
+	if r.own == 0 {
+		if r.own, r.session, err = giveSite(tx, r.document, 0); err != nil {
 			return err
 		}
 	}
-	seq, sum := max(r.persisted[r.own.site], ahead[r.own.site])+1, r.doc.Clock()+1
+	session := max(r.session, r.doc.Session())
+	seq, sum := max(r.persisted[r.own], ahead[r.own])+1, r.doc.Clock()+1
 	for i := range p.ops {
 		op := &p.ops[i]
-		op.ID, op.Session, op.Sum = textcrdt.ID{Site: r.own.site, Seq: seq}, r.own.session, sum
+		op.ID, op.Session, op.Sum = textcrdt.ID{Site: r.own, Seq: seq}, session, sum
 		seq += uint32(op.N)
 		sum += uint32(op.N)
 	}

@@ -2,7 +2,6 @@ package document
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"go.uber.org/zap"
 
 	"rowcall/modules/apperr"
-	"rowcall/modules/store"
 	"rowcall/modules/textcrdt"
 )
 
@@ -44,53 +42,14 @@ type room struct {
 	sites     map[textcrdt.Site]int64 // whose they are; 0: a node's
 	doc       *textcrdt.Doc           // nil: to be loaded when somebody writes
 	persisted textcrdt.Version        // what of the doc is committed
-	own       own
+	own       textcrdt.Site           // with which the room does what users leave to the server; 0: none has been given yet
+	session   uint32                  // that it was given with
 	tail      tail
 	rest      time.Time // before which there is no other commit
 }
 
 // state is how much of the database a room has seen.
 type state struct{ position, membersVersion int64 }
-
-// push is operations that wait to be committed.
-type push struct {
-	user int64
-	site textcrdt.Site // 0: the server's own, which get their ids when it is their turn
-	ops  []textcrdt.Op
-	done chan outcome
-
-	staged bool // the replica has, or had, the operations
-}
-
-type outcome struct {
-	position int64
-	err      error
-}
-
-// answer is for whoever waits. Only the first counts: after a panic it is not known who has been answered.
-func (p *push) answer(position int64, err error) {
-	select {
-	case p.done <- outcome{position, err}:
-	default:
-	}
-}
-
-// ask is something else that is done by the goroutine of a room.
-type ask struct {
-	fresh bool // what the room knows must not be older
-	do    func(tx *store.Tx) error
-	done  chan error
-}
-
-func (a *ask) answer(err error) {
-	select {
-	case a.done <- err:
-	default:
-	}
-}
-
-// maxGroup is how many operations are committed together, but for a push that has more by itself.
-const maxGroup = 2000
 
 // workTimeout bounds what a room does at once with the database.
 const workTimeout = 10 * time.Second
@@ -194,54 +153,6 @@ func (r *room) pause() {
 	}
 }
 
-// passing tells whether an error says nothing about the document.
-func passing(err error) bool {
-	switch kind := apperr.From(err).Kind; kind {
-	case apperr.Unavailable, apperr.Timeout, apperr.Aborted:
-		return true
-	default:
-		return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-	}
-}
-
-// batch is what a room does at once.
-type batch struct {
-	pushes []*push
-	asks   []*ask
-	stale  bool
-}
-
-func (b *batch) empty() bool { return len(b.pushes) == 0 && len(b.asks) == 0 && !b.stale }
-
-// answer answers those who have not been.
-func (b *batch) answer(err error) {
-	for _, p := range b.pushes {
-		p.answer(0, err)
-	}
-	for _, a := range b.asks {
-		a.answer(err)
-	}
-	b.pushes, b.asks = nil, nil
-}
-
-// take takes what waits, as much as goes into a group. r.mu is held.
-func (r *room) take() batch {
-	n, runs, size := 0, 0, 0
-	for _, p := range r.pushes {
-		runs += len(p.ops)
-		for i := range p.ops {
-			size += len(p.ops[i].Text)
-		}
-		if n > 0 && (runs > maxGroup || size > MaxPush) {
-			break
-		}
-		n++
-	}
-	b := batch{pushes: slices.Clone(r.pushes[:n]), asks: r.asks, stale: r.stale}
-	r.pushes, r.asks, r.stale = slices.Delete(r.pushes, 0, n), nil, false
-	return b
-}
-
 // fail ends the room, and nothing else.
 func (r *room) fail(b batch, err error) {
 	why := Failed
@@ -284,145 +195,3 @@ func (r *room) serve(b *batch) error {
 	b.asks = nil
 	return r.commit(tx, b)
 }
-
-// refused tells whether an error is the caller's own affair.
-func refused(err error) bool {
-	switch apperr.From(err).Kind {
-	case apperr.NotFound, apperr.Forbidden, apperr.ResyncRequired, apperr.ValidationFailed:
-		return true
-	default:
-		return false
-	}
-}
-
-// catchUp reads what other nodes have written, and who the members are, and tells the followers.
-func (r *room) catchUp(tx *store.Tx) error {
-	since := r.position
-	if r.members == nil {
-		since = nowhere // it begins at the head
-	}
-	for {
-		part, err := readAfter(tx, r.document, since, pageRuns)
-		if err != nil {
-			return err
-		}
-		if r.members == nil || part.membersVersion != r.membersVersion {
-			if err := r.readMembers(tx); err != nil {
-				return err
-			}
-		}
-		switch {
-		case since == nowhere:
-			r.position = part.head
-			return nil
-		case part.head < since:
-			return fmt.Errorf("%w: it has gone back from %d to %d", errCorrupt, since, part.head)
-		}
-		ops, size, err := part.decode()
-		if err != nil {
-			return err
-		}
-		if len(ops) > 0 {
-			if r.doc != nil && applyAll(r.doc, ops) != nil {
-				r.doc = nil // it has something else of this node, which was not kept
-			}
-			r.tail.add(len(ops), size)
-			r.advance(ops)
-		}
-		if since = r.position; since >= part.head {
-			return nil
-		}
-	}
-}
-
-// readMembers reads who the members are, and ends the followings of those who are no longer.
-func (r *room) readMembers(tx *store.Tx) (err error) {
-	r.members, r.membersVersion, err = membersOf(tx, r.document)
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for f := range r.followers {
-		if r.members[f.user] == "" {
-			r.end(f, Forbidden)
-		}
-	}
-	for _, s := range r.presence {
-		if r.members[s.User] == "" {
-			r.tell(s.leave(), false) // the other nodes find out themselves
-		}
-	}
-	return nil
-}
-
-// advance takes operations that are committed at the next positions, and sends them to the followers.
-func (r *room) advance(ops []textcrdt.Op) {
-	prev := r.position
-	r.position += int64(len(ops))
-	if r.doc != nil {
-		for i := range ops {
-			r.persisted[ops[i].Site] = last(&ops[i])
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.at = r.state
-	r.rest = time.Now().Add(min(time.Duration(len(r.followers))*pauseFor, maxPause))
-	if len(r.followers) > 0 {
-		r.broadcast(newFrame(r.document, prev, r.position, textcrdt.AppendOps(nil, ops)))
-	}
-}
-
-// broadcast queues a frame for all followers. r.mu is held.
-func (r *room) broadcast(frame *Frame) {
-	for f := range r.followers {
-		if !f.queue(frame) {
-			r.hub.counts.slow.Add(1)
-			r.end(f, Resync)
-		}
-	}
-}
-
-// load makes the replica that pushes are checked against.
-func (r *room) load(tx *store.Tx) error {
-	if err := r.catchUp(tx); err != nil {
-		return err
-	}
-	s, err := load(tx, r.document, r.position)
-	if err != nil {
-		return err
-	}
-	if s.position < r.position {
-		return fmt.Errorf("%w: it ends at %d, and was at %d", errCorrupt, s.position, r.position)
-	}
-	r.doc, r.persisted = s.doc, s.doc.Version().Clone()
-	r.tail = tail{snapshot: s.snapshot, runs: s.runs, size: s.size}
-	return nil
-}
-
-// last returns the seq of an operation's last character.
-func last(op *textcrdt.Op) uint32 { return op.Seq + uint32(op.N) - 1 }
-
-// tail is what of a log its snapshot does not have.
-type tail struct {
-	snapshot int // its bytes
-	runs     int64
-	size     int
-}
-
-func (t *tail) add(runs, size int) {
-	t.runs += int64(runs)
-	t.size += size
-}
-
-// due tells whether there should be another snapshot. It is so much work that it waits for the more the larger it is.
-func (t *tail) due() bool {
-	return t.runs > maxTail+int64(t.snapshot>>10) || t.size > maxTailBytes+t.snapshot>>2
-}
-
-// Bounds of what is not in the snapshot of a short document.
-const (
-	maxTail      = 1000
-	maxTailBytes = 256 << 10
-)

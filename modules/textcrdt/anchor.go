@@ -61,8 +61,8 @@ func (d *Doc) Resolve(a Anchor) (pos int, ok bool) {
 		}
 		return 0, true
 	}
-	number, ok := d.numbers[a.Site]
-	if !ok {
+	number := d.number(a.Site)
+	if number == none {
 		return 0, false
 	}
 	off, ok := d.find(number, a.Seq)

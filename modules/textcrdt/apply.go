@@ -66,32 +66,42 @@ func (d *Doc) apply(op *Op, changed func(Edit)) error {
 func (d *Doc) behind(op *Op) int {
 	v := vector{op.Session, op.Sum, op.Site}
 	newest := op.Session > d.seen || op.Session == d.seen && op.Sum > d.clock
-	var off int
 	if op.Ref == (ID{}) {
 		d.start()
-		s := d.span()
-		if newest || s == nil || d.vector(s).less(v) {
+		if s := d.span(); newest || s == nil || d.vector(s).less(v) {
 			return 0
 		}
-		off = int(s.n)
-	} else {
-		k, _ := d.find(d.numbers[op.Ref.Site], op.Ref.Seq)
-		off = k + 1
-		if newest {
+		return d.pass(v)
+	}
+	off, _ := d.find(d.number(op.Ref.Site), op.Ref.Seq)
+	off++
+	if newest {
+		return off
+	}
+	if s := d.span(); off < int(s.n) {
+		if next := d.vector(s); (vector{next.session, next.sum + uint32(off), next.site}).less(v) {
 			return off
 		}
-		if s := d.span(); off < int(s.n) {
-			if next := d.vector(s); (vector{next.session, next.sum + uint32(off), next.site}).less(v) {
-				return off
-			}
-			off = int(s.n)
-		}
 	}
-	// The next that is not greater; what is between has greater ones in front of their descendants.
-	if d.less(v, 1) {
+	return d.pass(v)
+}
+
+// pass moves the cursor past all spans that begin with vectors greater than v, and returns the offset in the last one, its end: the
+// character with v may continue it. Spans are passed as a whole, because descendants have greater vectors.
+func (d *Doc) pass(v vector) int {
+	at, i := d.cur.leaf, d.cur.i
+	l := &d.leaves[at]
+	switch {
+	case i+1 < int(l.n) && d.vector(&l.spans[i+1]).less(v):
+	case !d.less(v, 1):
+		d.end()
+	case d.cur.i > 0:
+		d.visit(d.cur.leaf, d.cur.i-1)
+	case l.next == d.cur.leaf && i+1 == int(l.n):
+		d.visit(at, i)
+	default:
 		return 0
 	}
-	d.end()
 	return int(d.span().n)
 }
 
@@ -107,7 +117,7 @@ func (d *Doc) put(number uint32, op *Op, c count, off int) {
 		a := &d.authors[number]
 		s.n, s.at, s.size, s.astral = uint32(part.chars), uint32(len(a.text)), uint32(part.bytes), uint16(part.astral)
 		a.text = append(a.text, text[:part.bytes]...)
-		d.insert(off, s)
+		d.insert(off, &s)
 		d.authors[number].inserted(s.sum, s.session, s.n)
 		text = text[part.bytes:]
 		c.sub(part)
@@ -120,30 +130,27 @@ func (d *Doc) put(number uint32, op *Op, c count, off int) {
 
 // remove deletes what op, a deletion by author number, says.
 func (d *Doc) remove(number uint32, op *Op, changed func(Edit)) {
-	target := d.numbers[op.Ref.Site]
-	for rest := *op; rest.N > 0; {
-		off, _ := d.find(target, rest.Ref.Seq)
+	target := d.number(op.Ref.Site)
+	for i := 0; i < op.N; {
+		id, sum, left := op.target(i), op.Sum+uint32(i), op.N-i
+		off, _ := d.find(target, id.Seq)
 		s := d.span()
-		sum := s.sum + uint32(off)
-		k := min(rest.N, int(s.n)-off, int(rest.Sum-sum))
-		newest := sum + uint32(k) - 1
-		if rest.Back {
-			k = min(rest.N, off+1)
-			newest = sum
+		newest := s.sum + uint32(off)
+		k := min(left, int(s.n)-off, int(sum-newest))
+		if op.Back {
+			k = min(left, off+1)
 			off -= k - 1
+		} else {
+			newest += uint32(k) - 1
 		}
-		d.authors[number].deleted(rest.Sum, rest.Session, uint32(k), target, rest.Ref.Seq, rest.Back, newest)
+		d.authors[number].deleted(sum, op.Session, uint32(k), target, id.Seq, op.Back, newest)
 		if !s.deleted {
-			pos := 0
 			if changed != nil {
-				pos = d.position() + off
+				changed(Edit{Pos: d.position() + off, Deleted: k})
 			}
 			d.bury(off, k)
-			if changed != nil {
-				changed(Edit{Pos: pos, Deleted: k})
-			}
 		}
-		rest.skip(k)
+		i += k
 	}
 	d.saw(op)
 }

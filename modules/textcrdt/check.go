@@ -82,15 +82,16 @@ func admit(k known, op *Op) error {
 }
 
 func (op *Op) admitTargets(k known) error {
-	for rest := *op; rest.N > 0; {
-		s, err := op.admitRef(k, rest.Ref, rest.Sum)
+	for i := 0; i < op.N; {
+		id := op.target(i)
+		s, err := op.admitRef(k, id, op.Sum+uint32(i))
 		if err != nil {
 			return err
 		}
-		if rest.Back {
-			rest.skip(min(rest.N, int(rest.Ref.Seq-s.seq)+1))
+		if op.Back {
+			i += int(id.Seq-s.seq) + 1
 		} else {
-			rest.skip(min(rest.N, int(s.seq+s.n-rest.Ref.Seq)))
+			i += int(s.seq + s.n - id.Seq)
 		}
 	}
 	return nil
@@ -111,21 +112,26 @@ func (op *Op) admitRef(k known, id ID, sum uint32) (stretch, error) {
 	return s, nil
 }
 
+// target returns the i-th target of a deletion.
+func (op *Op) target(i int) ID {
+	if op.Back {
+		return ID{op.Ref.Site, op.Ref.Seq - uint32(i)}
+	}
+	return ID{op.Ref.Site, op.Ref.Seq + uint32(i)}
+}
+
 // skip takes the first n ids from op.
 func (op *Op) skip(n int) {
 	op.N -= n
 	op.Seq += uint32(n)
 	op.Sum += uint32(n)
-	switch {
-	case op.Back:
-		op.Ref.Seq -= uint32(n)
-	case op.Delete:
-		op.Ref.Seq += uint32(n)
-	default:
-		bytes, _ := prefix(op.Text, n)
-		op.Text = op.Text[bytes:]
-		op.Ref = ID{op.Site, op.Seq - 1}
+	if op.Delete {
+		op.Ref = op.target(n)
+		return
 	}
+	bytes, _ := prefix(op.Text, n)
+	op.Text = op.Text[bytes:]
+	op.Ref = ID{op.Site, op.Seq - 1}
 }
 
 func (op *Op) malformed(why string) error {
@@ -133,8 +139,8 @@ func (op *Op) malformed(why string) error {
 }
 
 func (d *Doc) last(site Site) stretch {
-	number, ok := d.numbers[site]
-	if !ok {
+	number := d.number(site)
+	if number == none {
 		return stretch{}
 	}
 	a := &d.authors[number]
@@ -142,7 +148,7 @@ func (d *Doc) last(site Site) stretch {
 }
 
 func (d *Doc) did(id ID) stretch {
-	a := &d.authors[d.numbers[id.Site]]
+	a := &d.authors[d.number(id.Site)]
 	i, n := a.run(id.Seq)
 	r := &a.runs[i]
 	skipped := id.Seq - r.seq
@@ -150,11 +156,11 @@ func (d *Doc) did(id ID) stretch {
 }
 
 func (d *Doc) chars(id ID) (stretch, bool) {
-	number, ok := d.numbers[id.Site]
-	if !ok {
+	number := d.number(id.Site)
+	if number == none {
 		return stretch{}, false
 	}
-	if _, ok = d.find(number, id.Seq); !ok {
+	if _, ok := d.find(number, id.Seq); !ok {
 		return stretch{}, false
 	}
 	s := d.span()

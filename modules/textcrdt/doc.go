@@ -64,6 +64,7 @@ type Doc struct {
 	tree
 	own     uint32 // author that edits here, none if nobody
 	numbers map[Site]uint32
+	recent  int    // author looked for last
 	session uint32 // of the next edit
 	seen    uint32 // greatest session seen
 	clock   uint32 // greatest sum seen
@@ -80,10 +81,23 @@ func New(site Site, session uint32) *Doc {
 	return d
 }
 
-// author returns the number of the author that writes as site, a new one if need be.
-func (d *Doc) author(site Site) uint32 {
+// number returns the number of the author that writes as site, none if there is none.
+func (d *Doc) number(site Site) uint32 {
+	if d.recent < len(d.authors) && d.authors[d.recent].site == site {
+		return uint32(d.recent)
+	}
 	number, ok := d.numbers[site]
 	if !ok {
+		return none
+	}
+	d.recent = int(number)
+	return number
+}
+
+// author is number, but makes an author if there is none.
+func (d *Doc) author(site Site) uint32 {
+	number := d.number(site)
+	if number == none {
 		number = uint32(len(d.authors))
 		d.authors = append(d.authors, author{site: site})
 		d.numbers[site] = number
@@ -144,6 +158,9 @@ func (d *Doc) version(seq func(*author) uint32) Version {
 // Clock returns the greatest sum that d has seen.
 func (d *Doc) Clock() uint32 { return d.clock }
 
+// Session returns the greatest session that d has seen or was given, in which it does its next edit.
+func (d *Doc) Session() uint32 { return max(d.session, d.seen) }
+
 // Early returns the number of operations that wait.
 func (d *Doc) Early() int { return len(d.early) }
 
@@ -153,6 +170,7 @@ type Edit struct {
 	Text         string
 }
 
+// The kinds of errors; what is returned wraps one of them and says more.
 var (
 	ErrEarly     = errors.New("textcrdt: builds upon something that is not known yet")
 	ErrMalformed = errors.New("textcrdt: malformed")

@@ -10,19 +10,25 @@ func (t *tree) cut(s span, n int) (left, right span) {
 	right.n -= left.n
 	right.seq += left.n
 	right.sum += left.n
-	switch {
-	case s.at == none:
-		return left, right
-	case s.size == s.n:
-		left.size = left.n
-	default:
-		bytes, astral := prefix(t.text(s), n)
-		left.size, left.astral = uint32(bytes), uint16(astral)
+	if s.at != none {
+		c := t.count(&s, 0, n)
+		left.size, left.astral = uint32(c.bytes), uint16(c.astral)
+		right.at += left.size
+		right.size -= left.size
+		right.astral -= left.astral
 	}
-	right.at += left.size
-	right.size -= left.size
-	right.astral -= left.astral
 	return left, right
+}
+
+// count measures the n characters of s from off on, deleted or not.
+func (t *tree) count(s *span, off, n int) count {
+	if s.size == s.n {
+		return count{n, n, 0}
+	}
+	text := t.text(*s)
+	ahead, _ := prefix(text, off)
+	bytes, astral := prefix(text[ahead:], n)
+	return count{n, bytes, astral}
 }
 
 // middle returns the n characters of s from off on.
@@ -37,28 +43,29 @@ func (t *tree) middle(s span, off, n int) span {
 }
 
 // insert puts s behind the first off characters of the cursor's span, and moves the cursor to it.
-func (t *tree) insert(off int, s span) {
+func (t *tree) insert(off int, s *span) {
 	p := t.span()
 	switch {
-	case p != nil && off == int(p.n) && p.continues(&s):
-		p.extend(&s)
-		t.changed(s.count())
+	case p != nil && off == int(p.n) && p.continues(s):
+		c := s.count()
+		p.extend(c)
+		t.changed(c)
 		return
 	case p == nil || off == 0:
-		t.replace(0, s)
+		t.replace(0, *s)
 	case off < int(p.n):
 		left, right := t.cut(*p, off)
 		ahead := left.chars()
-		t.replace(1, left, s, right)
+		t.replace(1, left, *s, right)
 		t.advance(ahead)
 	default:
 		ahead := p.chars()
-		t.replace(1, *p, s)
+		t.replace(1, *p, *s)
 		t.advance(ahead)
 	}
 	t.changed(s.count())
 	t.authors[s.author].index.push(s.seq, t.cur.leaf)
-	t.lower(t.vector(&s))
+	t.lower(t.vector(s))
 }
 
 // advance moves the cursor to the next span of its leaf; the present one has the given number of characters.
@@ -71,57 +78,62 @@ func (t *tree) advance(chars int) {
 
 // bury turns k characters of the cursor's span, from off on, into tombstones.
 func (t *tree) bury(off, k int) {
-	dead := t.middle(*t.span(), off, k)
-	gone := dead.count()
-	dead.deleted = true
-	t.mark(off, k, dead)
+	l, i := &t.leaves[t.cur.leaf], t.cur.i
+	s := &l.spans[i]
+	gone := t.count(s, off, k)
+	begins, ends := off == 0, off+k == int(s.n)
+	switch {
+	case begins && i > 0 && l.spans[i-1].takesFirst(s, k):
+		l.spans[i-1].extend(gone)
+		s.drop(gone)
+		s.seq += uint32(k)
+		s.sum += uint32(k)
+		s.at += uint32(gone.bytes)
+		if ends {
+			l.remove(i)
+			t.cur.i--
+			t.join()
+		}
+	case ends && i+1 < int(l.n) && l.spans[i+1].takesLast(s, k):
+		next := &l.spans[i+1]
+		next.extend(gone)
+		next.seq -= uint32(k)
+		next.sum -= uint32(k)
+		next.at -= uint32(gone.bytes)
+		s.drop(gone)
+		if begins {
+			l.remove(i)
+		}
+	case begins && ends:
+		s.deleted = true
+	default:
+		t.cutOut(off, k)
+	}
 	t.changed(count{-gone.chars, -gone.bytes, -gone.astral})
 }
 
-// mark puts dead in the place of k characters of the cursor's span, from off on.
-func (t *tree) mark(off, k int, dead span) {
-	i := t.cur.i
-	l := &t.leaves[t.cur.leaf]
-	s := l.spans[i]
-	begins, ends := off == 0, off+k == int(s.n)
+// cutOut makes a tombstone of its own of k characters of the cursor's span, but not of all.
+func (t *tree) cutOut(off, k int) {
+	dead := *t.span()
+	left, dead := t.cut(dead, off)
+	dead, right := t.cut(dead, k)
+	dead.deleted = true
 	switch {
-	case begins && i > 0 && l.spans[i-1].continues(&dead):
-		l.spans[i-1].extend(&dead)
-		if !ends {
-			_, l.spans[i] = t.cut(s, k)
-			return
-		}
-		t.cur.i--
-		l.remove(i)
-		t.join()
-	case ends && i+1 < int(l.n) && dead.continues(&l.spans[i+1]):
-		dead.extend(&l.spans[i+1])
-		l.spans[i+1] = dead
-		if !begins {
-			l.spans[i], _ = t.cut(s, off)
-			return
-		}
-		l.remove(i)
-	case begins && ends:
-		l.spans[i] = dead
-	case begins:
-		_, right := t.cut(s, k)
+	case left.n == 0:
 		t.replace(1, dead, right)
-	case ends:
-		left, _ := t.cut(s, off)
+	case right.n == 0:
 		t.replace(1, left, dead)
 	default:
-		left, rest := t.cut(s, off)
-		_, right := t.cut(rest, k)
 		t.replace(1, left, dead, right)
 	}
 }
 
-// join makes one of the cursor's span and the next one, if that continues it.
+// join makes one of the cursor's span, a tombstone, and the next one, if that continues it.
 func (t *tree) join() {
 	l, i := &t.leaves[t.cur.leaf], t.cur.i
 	if i+1 < int(l.n) && l.spans[i].continues(&l.spans[i+1]) {
-		l.spans[i].extend(&l.spans[i+1])
+		next := &l.spans[i+1]
+		l.spans[i].extend(count{int(next.n), int(next.size), int(next.astral)})
 		l.remove(i + 1)
 	}
 }

@@ -149,9 +149,17 @@ func (d *decoder) relative(to, least int64) int64 {
 	return x
 }
 
-// count reads how many things follow, each of which takes at least the given number of bytes.
-func (d *decoder) count(size int) int { return int(d.uvarint(uint64(len(d.b) / size))) }
+// count reads how many things follow; each takes two bytes at least, so a lie costs no more than the input did.
+func (d *decoder) count() int { return int(d.uvarint(uint64(len(d.b) / 2))) }
 
 func appendSvarint(b []byte, x int64) []byte {
 	return binary.AppendUvarint(b, uint64(x<<1)^uint64(x>>63))
+}
+
+// when returns flag if it is so, else none.
+func when(so bool, flag int) int {
+	if so {
+		return flag
+	}
+	return 0
 }

@@ -40,6 +40,7 @@ func (d *Doc) operations(ops []Op, number, seq uint32) []Op {
 				op.Back = n > 1
 			}
 			ops = append(ops, op)
+		case forgotten: // never since the base
 		}
 		seq += n
 	}

@@ -19,8 +19,9 @@ func (d *Doc) insertAt(ops []Op, pos int, text string) ([]Op, error) {
 	if c.chars == 0 {
 		return ops, nil
 	}
-	op := d.next(c.chars)
-	op.Text = text
+	ops = append(ops, Op{Text: text})
+	op := &ops[0]
+	d.begin(op, c.chars)
 	off := 0
 	if pos == 0 {
 		d.start()
@@ -28,8 +29,8 @@ func (d *Doc) insertAt(ops []Op, pos int, text string) ([]Op, error) {
 		off = d.seek(pos-1) + 1
 		op.Ref = d.id(d.span(), off-1)
 	}
-	d.put(d.own, &op, c, off)
-	return append(ops, op), nil
+	d.put(d.own, op, c, off)
+	return ops, nil
 }
 
 // Delete removes n characters from pos on and returns the operations. The error wraps [ErrRange].
@@ -45,16 +46,18 @@ func (d *Doc) deleteAt(ops []Op, pos, n int) ([]Op, error) {
 		off := d.seek(pos)
 		s := d.span()
 		k := min(n, int(s.n)-off)
-		op := d.next(k)
-		op.Delete, op.Ref = true, d.id(s, off)
+		ops = append(ops, Op{Delete: true})
+		last := len(ops) - 1
+		op := &ops[last]
+		d.begin(op, k)
+		op.Ref = d.id(s, off)
 		d.authors[d.own].deleted(op.Sum, op.Session, uint32(k), s.author, op.Ref.Seq, false, s.sum+uint32(off+k)-1)
-		d.saw(&op)
+		d.saw(op)
 		d.bury(off, k)
 		n -= k
-		if last := len(ops) - 1; last >= 0 && ops[last].Ref.Site == op.Ref.Site && ops[last].Ref.Seq+uint32(ops[last].N) == op.Ref.Seq {
-			ops[last].N += k
-		} else {
-			ops = append(ops, op)
+		if last > 0 && op.Ref == ops[last-1].target(ops[last-1].N) {
+			ops[last-1].N += k
+			ops = ops[:last]
 		}
 	}
 	return ops, nil
@@ -73,10 +76,12 @@ func (d *Doc) writes(n int) bool {
 	return d.own != none && n <= int(bound-max(d.authors[d.own].last, d.clock))
 }
 
-// next returns an operation that takes the site's next n ids.
-func (d *Doc) next(n int) Op {
+// begin makes op take the site's next n ids. It is told where op is, as operations are large to copy.
+func (d *Doc) begin(op *Op, n int) {
 	a := &d.authors[d.own]
-	return Op{ID: ID{a.site, a.last + 1}, Session: max(d.session, d.seen), Sum: d.clock + 1, N: n}
+	op.Site, op.Seq = a.site, a.last+1
+	op.Session, op.Sum = d.Session(), d.clock+1
+	op.N = n
 }
 
 // id returns the id of a character in s.

@@ -82,18 +82,8 @@ type batchState struct {
 }
 
 func (s *batchState) append(b []byte, op *Op, table []batchSite, own, ref int) []byte {
-	flags := 0
-	set := func(flag int, is bool) {
-		if is {
-			flags |= flag
-		}
-	}
-	set(flagDelete, op.Delete)
-	set(flagSite, own != s.site)
-	set(flagSum, op.Sum != s.sum)
-	set(flagSession, op.Session != s.session)
-	set(flagRef, ref != own)
-	set(flagBack, op.Back)
+	flags := when(op.Delete, flagDelete) | when(own != s.site, flagSite) | when(op.Sum != s.sum, flagSum) |
+		when(op.Session != s.session, flagSession) | when(ref != own, flagRef) | when(op.Back, flagBack)
 	b = binary.AppendUvarint(b, uint64(op.N)<<opFlags|uint64(flags))
 	if flags&flagSite != 0 {
 		b = binary.AppendUvarint(b, uint64(own))
@@ -140,7 +130,7 @@ func DecodeOps(b []byte) ([]Op, error) {
 	}
 	d := opsDecoder{decoder: decoder{b: body}, state: batchState{site: -1, sum: 1}}
 	d.readTable()
-	ops := make([]Op, d.count(2))
+	ops := make([]Op, d.count())
 	for i := range ops {
 		d.read(&ops[i])
 	}
@@ -162,7 +152,7 @@ type opsDecoder struct {
 }
 
 func (d *opsDecoder) readTable() {
-	d.table = make([]batchSite, d.count(2))
+	d.table = make([]batchSite, d.count())
 	seen := make(map[Site]bool, len(d.table))
 	for i := range d.table {
 		site := Site(d.uvarint(math.MaxUint32))
@@ -195,7 +185,7 @@ func (d *opsDecoder) mention(i int) {
 }
 
 func (d *opsDecoder) read(op *Op) {
-	head := d.uvarint(bound<<opFlags | 1<<opFlags - 1)
+	head := d.uvarint(bound<<opFlags | (1<<opFlags - 1))
 	op.N = int(head >> opFlags)
 	op.Delete, op.Back = head&flagDelete != 0, head&flagBack != 0
 	own := d.state.site

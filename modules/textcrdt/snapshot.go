@@ -3,7 +3,6 @@ package textcrdt
 import (
 	"cmp"
 	"encoding/binary"
-	"math"
 	"slices"
 )
 
@@ -62,6 +61,7 @@ func (d *Doc) AppendSnapshot(b []byte) []byte {
 		n++
 	})
 	b = binary.AppendUvarint(b, uint64(n))
+	b = slices.Grow(b, len(spans)+d.total.bytes+checksumSize)
 	b = append(b, spans...)
 	for at := uint32(0); at != none; at = d.leaves[at].next {
 		l := &d.leaves[at]
@@ -81,7 +81,7 @@ func (d *Doc) canonical(tell func(*span)) {
 		l := &d.leaves[at]
 		for i := range l.spans[:l.n] {
 			s := &l.spans[i]
-			if long.n > 0 && long.precedes(s) {
+			if long.n > 0 && long.deleted == s.deleted && long.precedes(s) {
 				long.n += s.n
 				continue
 			}
@@ -96,23 +96,9 @@ func (d *Doc) canonical(tell func(*span)) {
 	}
 }
 
-// precedes reports whether b goes on where s ends, in ids.
-func (s *span) precedes(b *span) bool {
-	return s.seq+s.n == b.seq && s.author == b.author && s.sum+s.n == b.sum && s.session == b.session && s.deleted == b.deleted
-}
-
 func (t *snapshotState) append(b []byte, s *span, site int) []byte {
 	lag := int64(s.sum) - int64(s.seq)
-	flags := 0
-	set := func(flag int, is bool) {
-		if is {
-			flags |= flag
-		}
-	}
-	set(spanDeleted, s.deleted)
-	set(spanSite, site != t.site)
-	set(spanLag, lag != t.lag[site])
-	set(spanSession, s.session != t.session)
+	flags := when(s.deleted, spanDeleted) | when(site != t.site, spanSite) | when(lag != t.lag[site], spanLag) | when(s.session != t.session, spanSession)
 	b = binary.AppendUvarint(b, uint64(s.n)<<spanFlags|uint64(flags))
 	if flags&spanSite != 0 {
 		b = binary.AppendUvarint(b, uint64(site))
@@ -132,191 +118,4 @@ func (t *snapshotState) advance(s *span, site int, lag int64) {
 	t.site, t.session = site, s.session
 	t.next[site] = s.seq + s.n
 	t.lag[site] = lag
-}
-
-// Load returns the document of a snapshot, packed or not, with that as its base. It writes as site, in a session that is at least the given one; site 0
-// only applies. The error wraps [ErrMalformed].
-func Load(site Site, session uint32, snapshot []byte) (*Doc, error) {
-	body, err := openAs(snapshot, kindSnapshot)
-	if err != nil {
-		return nil, err
-	}
-	r := snapshotDecoder{decoder: decoder{b: body}, doc: New(0, session)}
-	r.readVersion()
-	spans := r.readSpans()
-	order := r.check(spans)
-	spans = r.readText(spans)
-	if r.err != nil {
-		return nil, r.err
-	}
-	d := r.doc
-	if len(order) != len(spans) { // long ones were cut
-		order = bySeq(spans)
-	}
-	d.build(spans, order)
-	d.remember(spans, order)
-	if site != 0 {
-		d.own = d.author(site)
-	}
-	return d, nil
-}
-
-type snapshotDecoder struct {
-	decoder
-	doc *Doc
-}
-
-func (r *snapshotDecoder) readVersion() {
-	d := r.doc
-	d.seen = uint32(r.uvarint(bound))
-	d.clock = uint32(r.uvarint(bound))
-	n := r.count(2)
-	d.authors = make([]author, 0, n)
-	site := uint64(0)
-	for range n {
-		more := r.uvarint(math.MaxUint32 - site)
-		site += more
-		last := uint32(r.uvarint(bound))
-		if more == 0 || last == 0 {
-			r.fail("site %d twice, or nothing of it", site)
-			return
-		}
-		d.numbers[Site(site)] = uint32(len(d.authors))
-		d.authors = append(d.authors, author{site: Site(site), last: last, base: last})
-	}
-}
-
-func (r *snapshotDecoder) readSpans() []span {
-	spans := make([]span, r.count(2))
-	state := newSnapshotState(len(r.doc.authors))
-	for i := range spans {
-		s := &spans[i]
-		head := r.uvarint(bound<<spanFlags | 1<<spanFlags - 1)
-		s.n = uint32(head >> spanFlags)
-		s.deleted = head&spanDeleted != 0
-		site := state.site
-		if head&spanSite != 0 {
-			site = int(r.uvarint(math.MaxUint32))
-		}
-		if s.n == 0 || site < 0 || site >= len(r.doc.authors) || head&spanSite != 0 && site == state.site {
-			r.fail("a span of nobody, or of nothing")
-			return nil
-		}
-		lag := state.lag[site]
-		if head&spanLag != 0 {
-			lag = r.relative(lag, -bound)
-		}
-		s.session = state.session
-		if head&spanSession != 0 {
-			s.session = uint32(r.uvarint(uint64(r.doc.seen)))
-		}
-		s.author = uint32(site)
-		s.seq = uint32(r.relative(int64(state.next[site]), 1))
-		sum := int64(s.seq) + lag
-		if head&spanLag != 0 && lag == state.lag[site] || head&spanSession != 0 && s.session == state.session {
-			r.fail("a span is not told in the shortest way")
-		}
-		if last := r.doc.authors[site].last; int(s.seq)+int(s.n)-1 > int(last) || sum < 1 || sum+int64(s.n)-1 > int64(r.doc.clock) {
-			r.fail("a span exceeds the numbers")
-		}
-		s.sum = uint32(sum)
-		if i > 0 && spans[i-1].precedes(s) {
-			r.fail("two spans where one suffices")
-		}
-		if r.err != nil {
-			return nil
-		}
-		state.advance(s, site, lag)
-	}
-	return spans
-}
-
-// check refuses spans that contradict each other, and returns them by author and seq.
-func (r *snapshotDecoder) check(spans []span) []uint32 {
-	order := bySeq(spans)
-	for i := 1; i < len(order); i++ {
-		s, b := &spans[order[i-1]], &spans[order[i]]
-		if s.author == b.author && (s.seq+s.n > b.seq || s.sum+s.n > b.sum || s.session > b.session) {
-			r.fail("two spans contradict each other")
-		}
-	}
-	return order
-}
-
-// bySeq returns the indexes of spans by author and seq.
-func bySeq(spans []span) []uint32 {
-	type key struct {
-		place uint64
-		i     uint32
-	}
-	keys := make([]key, len(spans))
-	for i := range spans {
-		keys[i] = key{uint64(spans[i].author)<<32 | uint64(spans[i].seq), uint32(i)}
-	}
-	slices.SortFunc(keys, func(a, b key) int { return cmp.Compare(a.place, b.place) })
-	order := make([]uint32, len(keys))
-	for i := range keys {
-		order[i] = keys[i].i
-	}
-	return order
-}
-
-// readText gives the spans their text, and cuts those that are too long for a tree.
-func (r *snapshotDecoder) readText(spans []span) []span {
-	all, ok := measure(string(r.b))
-	chars := 0
-	for i := range spans {
-		chars += spans[i].chars()
-	}
-	if !ok || chars != all.chars {
-		r.fail("the text has %d characters and the spans %d", all.chars, chars)
-	}
-	if r.err != nil {
-		return nil
-	}
-	cut := make([]span, 0, len(spans)+chars/maxSpan)
-	for _, s := range spans {
-		if s.deleted {
-			s.at = none
-			cut = append(cut, s)
-			continue
-		}
-		a := &r.doc.authors[s.author]
-		for rest := s.n; rest > 0; rest -= s.n {
-			s.n = min(rest, maxSpan)
-			bytes, astral := prefix(r.b, int(s.n))
-			s.at, s.size, s.astral = uint32(len(a.text)), uint32(bytes), uint16(astral)
-			a.text = append(a.text, r.b[:bytes]...)
-			r.b = r.b[bytes:]
-			cut = append(cut, s)
-			s.seq += s.n
-			s.sum += s.n
-		}
-	}
-	return cut
-}
-
-// remember notes what the spans tell of the authors' deeds.
-func (d *Doc) remember(spans []span, order []uint32) {
-	next := make([]uint32, len(d.authors)) // seq behind what is noted
-	for i := range next {
-		next[i] = 1
-	}
-	for _, i := range order {
-		s := &spans[i]
-		a := &d.authors[s.author]
-		if s.seq > next[s.author] {
-			a.runs = append(a.runs, run{kind: forgotten, seq: next[s.author]})
-		}
-		if s.seq > next[s.author] || len(a.runs) == 0 || a.sum+1 != s.sum || a.session != s.session {
-			a.runs = append(a.runs, run{kind: inserts, seq: s.seq, sum: s.sum, session: s.session})
-		}
-		next[s.author] = s.seq + s.n
-		a.sum, a.session = s.sum+s.n-1, s.session
-	}
-	for i := range d.authors {
-		if a := &d.authors[i]; next[i] <= a.last {
-			a.runs = append(a.runs, run{kind: forgotten, seq: next[i]})
-		}
-	}
 }

@@ -30,20 +30,16 @@ func measure(text string) (c count, ok bool) {
 	if len(text) == 1 && text[0] < utf8.RuneSelf {
 		return count{chars: 1, bytes: 1}, true
 	}
-	c.bytes = len(text)
-	for i := 0; i < len(text); c.chars++ {
-		if text[i] < utf8.RuneSelf {
-			i++
-			continue
+	if !utf8.ValidString(text) {
+		return count{}, false
+	}
+	c = count{chars: utf8.RuneCountInString(text), bytes: len(text)}
+	if c.chars < c.bytes {
+		for i := range len(text) {
+			if text[i] >= 0xf0 {
+				c.astral++
+			}
 		}
-		r, size := utf8.DecodeRuneInString(text[i:])
-		if r == utf8.RuneError && size == 1 {
-			return count{}, false
-		}
-		if size == 4 {
-			c.astral++
-		}
-		i += size
 	}
 	return c, true
 }
@@ -85,17 +81,40 @@ func (s *span) chars() int {
 // has reports whether s contains the author's character seq.
 func (s *span) has(author, seq uint32) bool { return s.author == author && seq-s.seq < s.n }
 
-// continues reports whether b, which stands right behind s, goes on where s ends, in ids and in text.
-func (s *span) continues(b *span) bool {
-	return s.seq+s.n == b.seq && s.author == b.author && s.sum+s.n == b.sum && s.session == b.session &&
-		s.deleted == b.deleted && s.at+s.size == b.at && s.n+b.n <= maxSpan
+// precedes reports whether the ids of b go on where those of s end.
+func (s *span) precedes(b *span) bool {
+	return s.seq+s.n == b.seq && s.author == b.author && s.sum+s.n == b.sum && s.session == b.session
 }
 
-// extend adds b, which s continues with.
-func (s *span) extend(b *span) {
-	s.n += b.n
-	s.size += b.size
-	s.astral += b.astral
+// adjoins reports whether b, which stands right behind s, goes on where s ends, in ids and in text.
+func (s *span) adjoins(b *span) bool { return s.precedes(b) && s.at+s.size == b.at }
+
+// continues reports whether s and b, which stands right behind it, can be one span.
+func (s *span) continues(b *span) bool {
+	return s.adjoins(b) && s.deleted == b.deleted && s.n+b.n <= maxSpan
+}
+
+// takesFirst reports whether s is a tombstone that can take the first k characters of b, which stands right behind it; takesLast, whether
+// s can take the last k of b, which stands right ahead.
+func (s *span) takesFirst(b *span, k int) bool {
+	return s.deleted && s.adjoins(b) && int(s.n)+k <= maxSpan
+}
+
+func (s *span) takesLast(b *span, k int) bool {
+	return s.deleted && b.adjoins(s) && int(s.n)+k <= maxSpan
+}
+
+// extend adds what c measures, drop takes it away.
+func (s *span) extend(c count) {
+	s.n += uint32(c.chars)
+	s.size += uint32(c.bytes)
+	s.astral += uint16(c.astral)
+}
+
+func (s *span) drop(c count) {
+	s.n -= uint32(c.chars)
+	s.size -= uint32(c.bytes)
+	s.astral -= uint16(c.astral)
 }
 
 // vector orders characters: a replica puts a new one right behind its origin, then past all with greater vectors. The paper's last
