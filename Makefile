@@ -1,11 +1,11 @@
-# What can be done here. CI runs "make test check interop offline-test clients".
+# What can be done here. CI runs "make test check interop offline-test clients brokers".
 
 GO            ?= go
 GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME      ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build race fuzz interop offline-test clients quick-dev offline bench golden generate recreate-db
+.PHONY: help run test check fmt lint build race fuzz interop offline-test clients brokers quick-dev offline editor bench golden generate recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,16 +47,31 @@ interop: ## run clients that others wrote, from npm and Go modules, against the 
 	cd interop && npm ci --no-audit --no-fund --loglevel=error
 	cd interop && $(GO) vet ./... && $(GO) test -count=1 ./...
 
+# moto imitates SNS and SQS. These parts of it suffice; all of it is three times as large.
+.data/moto/bin/moto_server:
+	python3 -m venv .data/moto
+	.data/moto/bin/pip install -q --disable-pip-version-check moto==5.1.22 flask==3.1.3 flask-cors==6.0.5
+
+brokers: .data/moto/bin/moto_server ## test what -tags brokers adds; needs Python 3, and Debian's rabbitmq-server for RabbitMQ
+	$(GO) vet -tags brokers ./modules/bus/... ./web/rowcall
+	$(GOLANGCI_LINT) run --build-tags brokers ./modules/bus/... ./web/rowcall/...
+	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || echo "RabbitMQ is not tested: install Debian's rabbitmq-server"
+	MOTO_SERVER=$(CURDIR)/$< $(GO) test -tags brokers -count=1 . ./modules/bus/broker
+	$(GO) test -tags brokers -count=1 -run 'TestBusURL|TestNodesByNATS' ./web/rowcall
+
 quick-dev: ## run the quick_dev example against the server on 127.0.0.1:8080 (make run)
 	@$(GO) run ./examples/quick_dev
 
 offline: ## run the example of private notes against the server on 127.0.0.1:8080 (make run)
 	@cd examples/offline && $(GO) run .
 
+editor: ## serve the example of a text that several people edit, against the server on 127.0.0.1:8080 (make run); needs Node 20 and npm
+	cd examples/editor && npm ci --no-audit --no-fund && npm run build && exec $(GO) run .
+
 offline-test: ## test that example, which has a Go module of its own, against the server
 	cd examples/offline && $(GO) vet ./... && $(GO) test -count=1 ./...
 
-bench: ## requests per second beside pgbench and a hand-written handler, as ratios
+bench: ## requests per second beside pgbench and a hand-written handler, and text beside a gap buffer, as ratios
 	cd bench && $(GO) run .
 
 golden: ## write the golden files anew, after a wanted change
@@ -66,9 +81,10 @@ generate: ## write the generated parts of the clients anew, after a wanted chang
 	$(GO) run ./web/rowcall generate ts -o clients/ts/src
 	$(GO) run ./web/rowcall generate go -o clients/go/api
 
-clients: ## build the TypeScript client and test it against the server; needs Node 20 and npm
+clients: ## build the TypeScript client and test it against the server, and text that merges; needs Node 20 and npm
 	$(GO) build -o bin/rowcall ./web/rowcall
 	cd clients/ts && npm ci --no-audit --no-fund && npm run build && npm run check && npm test
+	cd clients/textcrdt && npm ci --no-audit --no-fund && npm run build && npm test
 
 recreate-db: ## drop the development database and make it anew, with the demo data
 	@$(GO) run ./web/rowcall recreate-db

@@ -23,6 +23,7 @@ var rules = []rule{
 	{"rowcall/sqlscripts", []string{"rowcall/web/rowcall", "rowcall/rpc/rpctest", "rowcall/web/webtest"}, "only the program applies migrations, and the tests"},
 	{"rowcall/modules/jsonrpc", []string{"rowcall/web", "rowcall/rpc", "rowcall/modules/jsonrpc"}, "nothing below rpc knows JSON-RPC"},
 	{"rowcall/modules/pgdev", []string{"rowcall/web/rowcall", "rowcall/modules/store/storetest"}, "a private cluster is for development and tests"},
+	{"rowcall/modules/textcrdt/trace", nil, "it is for tests and benchmarks"},
 	{"rowcall/modules/store/storetest", []string{"rowcall/rpc/rpctest", "rowcall/web/webtest"}, "it is for tests"},
 	{"rowcall/rpc/rpctest", nil, "it is for tests"},
 	{"rowcall/web/webtest", nil, "it is for tests"},
@@ -45,8 +46,11 @@ var rules = []rule{
 	{"unsafe", nil, "nothing here needs it"},
 }
 
+// tags are of the build whose imports are looked at.
+var tags string
+
 func TestImports(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "./...").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-tags", tags, "-f", `{{.ImportPath}}: {{join .Imports " "}}`, "./...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,10 +39,15 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	rounds := flags.Int("rounds", 9, "how often each contender runs")
 	each := flags.Duration("for", 2*time.Second, "how long each run takes")
-	only := flags.String("only", "", "run this workload only: list_tasks, create_task, log, include, fields, page, batch, group_<clients>_<tenants>, live, idle, storm or writers")
+	only := flags.String("only", "", "run this workload only: text, list_tasks, create_task, log, include, fields, page, batch, group_<clients>_<tenants>, live, idle, storm, writers, typing_<typists>_<documents> or paste")
 	profile := flags.String("profile", "", "write a CPU profile of Rowcall's server to this file")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *only == "" || *only == "text" {
+		if err := textWorkload(*rounds); err != nil || *only == "text" {
+			return err
+		}
 	}
 	b, err := setUp(ctx, *profile)
 	if err != nil {

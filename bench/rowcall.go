@@ -17,6 +17,7 @@ import (
 	"rowcall/modules/auth"
 	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
+	"rowcall/modules/document"
 	"rowcall/modules/jsonrpc"
 	"rowcall/modules/limit"
 	"rowcall/modules/store"
@@ -50,8 +51,9 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	}
 	authn := model.NewAuthn(db, passwords, auth.NewTokens(auth.Key(key), 24*time.Hour), 24*time.Hour)
 	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Limit: limit.Call, Observe: watch.Call, Guard: rpc.Guard})
-	views := rpc.Register(mux, rpc.API{DB: db, Authn: authn})
 	nodes := bus.NewPostgres(db, platformURL, zap.NewNop())
+	documents := document.NewHub(document.Config{DB: db, Bus: nodes, Touch: model.TouchDocument, Aside: limit.Aside, Logger: zap.NewNop()})
+	views := rpc.Register(mux, rpc.API{DB: db, Authn: authn, Documents: documents})
 	hub := changelog.NewHub(changelog.HubConfig{
 		DB: db, Log: changelog.New(), Views: views, Bus: nodes, Revoked: authn.Look, Logger: zap.NewNop(),
 	})
@@ -61,12 +63,13 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 		hub.Wake(tenant, position)
 	})
 	s, err := web.New(web.Config{
-		Mux: mux, Authn: authn, Limits: limits(), Hub: hub, Ready: db.Ping, Log: log, Telemetry: watch, StopTimeout: time.Second,
+		Mux: mux, Authn: authn, Limits: limits(), Hub: hub, Documents: documents, Ready: db.Ping, Log: log, Telemetry: watch, StopTimeout: time.Second,
 	})
 	if err != nil {
 		return err
 	}
 	defer inBackground(nodes.Run)()
+	defer inBackground(documents.Run)()
 	defer inBackground(hub.Run)()
 	stop, err := serveState(ctx, &commits)
 	if err != nil {

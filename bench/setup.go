@@ -135,6 +135,8 @@ VALUES ('`+tenantID+`', 1000, now(), 1000, now(), 1, :project, 'a new task', fal
 	{name: "idle", what: fmt.Sprintf("%d subscribers while nothing happens", idlers), print: (*bench).idle},
 	{name: "storm", what: fmt.Sprintf("%d subscribers come back at once, %d entries behind", stormers, behind), print: (*bench).storm},
 	{name: "writers", what: fmt.Sprintf("create_task in %d tenants, on a server without subscribers", spread), ways: writersWays},
+	typingWorkload(1, 50, 5), typingWorkload(1, 2, 5), typingWorkload(1_000, 2, 0.5),
+	{name: "paste", what: "a paste of 1 MiB, and a document with a long history", print: (*bench).paste},
 }
 
 // What the workloads of pages and batches have.

@@ -1,7 +1,8 @@
 // Package bus carries wake-ups and small, short-lived messages between the nodes of one deployment.
 //
-// It is lossy by contract: a message that cannot be sent, or comes while nobody can hear it, is gone. So a message is only ever a
-// hint at what the database holds, or something that is soon said again, and whoever waits for one looks for itself from time to time.
+// It is lossy by contract: a message that cannot be sent, or comes while nobody can hear it, is gone; and over some brokers messages may
+// come twice or in another order. So a message is only ever a hint at what the database holds, or something that is soon said again, and
+// whoever waits for one looks for itself from time to time.
 package bus
 
 import (
@@ -50,7 +51,10 @@ type Stats struct {
 }
 
 // message is one that waits to be sent.
-type message struct{ topic, payload string }
+type message struct {
+	Topic   string `json:"topic"`
+	Payload string `json:"payload"`
+}
 
 // node is what every bus has of its own node.
 type node struct {

@@ -66,10 +66,10 @@ func (p *Postgres) notify(ctx context.Context) {
 
 // send sends a message, and those that wait behind it, by one statement, for which nothing waits for the disk.
 func (p *Postgres) send(ctx context.Context, m message) {
-	channels, payloads := []string{channelPrefix + m.topic}, []string{p.id + " " + m.payload}
+	channels, payloads := []string{channelPrefix + m.Topic}, []string{p.id + " " + m.Payload}
 	for range len(p.queue) {
 		m = <-p.queue
-		channels, payloads = append(channels, channelPrefix+m.topic), append(payloads, p.id+" "+m.payload)
+		channels, payloads = append(channels, channelPrefix+m.Topic), append(payloads, p.id+" "+m.Payload)
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()

@@ -128,7 +128,7 @@ func (r *room) mayWrite(p *push) error {
 	case r.members[p.user] == "":
 		return noDocument(r.document)
 	case r.members[p.user] != Editor:
-		return apperr.New(apperr.Forbidden, "Only editors write a document")
+		return errNotEditor
 	case p.site != 0 && !r.owns(p.user, p.site):
 		return errSite
 	default:
@@ -136,7 +136,10 @@ func (r *room) mayWrite(p *push) error {
 	}
 }
 
-var errSite = apperr.New(apperr.Forbidden, "The site is not yours")
+var (
+	errNotEditor = apperr.New(apperr.Forbidden, "Only editors write a document")
+	errSite      = apperr.New(apperr.Forbidden, "The site is not yours")
+)
 
 // knowSites finds out whose the sites are.
 func (r *room) knowSites(tx *store.Tx, sites ...textcrdt.Site) error {

@@ -127,12 +127,17 @@ func (h *Hub) Edit(ctx context.Context, document uuid.UUID, position *int64, edi
 	if err != nil {
 		return 0, err
 	}
-	return h.pushOwn(ctx, document, ops, s.position)
+	return h.pushOwn(ctx, tx, document, ops, s.position)
 }
 
-func (h *Hub) pushOwn(ctx context.Context, document uuid.UUID, ops []textcrdt.Op, position int64) (int64, error) {
+// pushOwn pushes operations of the server's own to a text as it was read at a position. It is for editors only, also where there is nothing to do.
+func (h *Hub) pushOwn(ctx context.Context, tx *store.Tx, document uuid.UUID, ops []textcrdt.Op, position int64) (int64, error) {
 	if len(ops) == 0 {
-		return position, nil
+		members, _, err := membersOf(tx, document)
+		if err == nil && members[tx.Actor.User] != Editor {
+			err = errNotEditor
+		}
+		return position, err
 	}
 	return h.push(ctx, document, &push{ops: ops})
 }
@@ -204,7 +209,7 @@ func (h *Hub) Restore(ctx context.Context, document uuid.UUID, position int64) (
 	if err != nil {
 		return 0, err
 	}
-	return h.pushOwn(ctx, document, ops, now.position)
+	return h.pushOwn(ctx, tx, document, ops, now.position)
 }
 
 // between returns what makes one text of a document another. Characters that are in both are in the same order. What was deleted and then

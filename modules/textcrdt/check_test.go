@@ -1,9 +1,9 @@
 package textcrdt
 
-import "testing"
+import "pgregory.net/rapid"
 
 // check fails the test if the document's structure is not sound.
-func (d *Doc) check(t testing.TB) {
+func (d *Doc) check(t rapid.TB) {
 	t.Helper()
 	d.flush()
 	leaves := 0
@@ -54,7 +54,7 @@ func (d *Doc) check(t testing.TB) {
 	}
 }
 
-func (d *Doc) checkSpan(t testing.TB, leaf uint32, s *span) {
+func (d *Doc) checkSpan(t rapid.TB, leaf uint32, s *span) {
 	t.Helper()
 	a := &d.authors[s.author]
 	if s.n == 0 || s.seq == 0 || s.seq+s.n-1 > a.last || s.sum+s.n-1 > d.clock || s.session > d.seen {
@@ -78,7 +78,7 @@ func (d *Doc) checkSpan(t testing.TB, leaf uint32, s *span) {
 	}
 }
 
-func (d *Doc) checkAuthor(t testing.TB, a *author) {
+func (d *Doc) checkAuthor(t rapid.TB, a *author) {
 	t.Helper()
 	for i := range a.runs {
 		if r := &a.runs[i]; r.seq > a.last || i > 0 && r.seq <= a.runs[i-1].seq || i == 0 && r.seq != 1 {

@@ -83,15 +83,20 @@ func (d *Doc) origin() ID {
 		return ID{}
 	}
 	s := d.span()
-	w := d.vector(s)
-	less := int(s.n) // characters of s that are less than v
-	if w.session == v.session {
-		less = min(less, int(v.sum-w.sum))
-		if w.site < v.site && less < int(s.n) {
-			less++
-		}
+	return d.id(s, int(d.lesser(s, v))-1)
+}
+
+// lesser returns how many of the characters of s are less than v; the first is.
+func (t *tree) lesser(s *span, v vector) uint32 {
+	w := t.vector(s)
+	if w.session != v.session {
+		return s.n
 	}
-	return d.id(s, less-1)
+	n := v.sum - w.sum
+	if w.site < v.site {
+		n++
+	}
+	return min(n, s.n)
 }
 
 // tail is the end of an author's text, copied once.

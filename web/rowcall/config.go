@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"rowcall/modules/auth"
+	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
 	"rowcall/modules/limit"
 )
@@ -34,6 +35,7 @@ type config struct {
 	PlatformURL string // "" exactly if TenantURL is
 	DBConns     int
 	DataDir     string
+	Broker      bus.Dial // nil for none
 
 	Addr           string // host:port
 	AdminAddr      string // "" for none
@@ -113,6 +115,14 @@ var serverSettings = []setting{
 		name: "ROWCALL_DB_CONNS", fallback: "10",
 		help: "connections to the database for tenants' work, 1 to 1000; more than about 10 seldom gives more",
 		set:  func(c *config, s string) error { return setInt(&c.DBConns, s, 1, 1000) },
+	},
+	{
+		name: "ROWCALL_BUS_URL", show: showBusURL,
+		help: "URL of a broker by which servers wake each other, in programs that are built with -tags brokers: nats, rabbit, kafka, awssns, gcppubsub or azuresb (docs/operations.md); without it, by Postgres's NOTIFY",
+		set: func(c *config, s string) (err error) {
+			c.Broker, err = openBroker(s)
+			return err
+		},
 	},
 	{
 		name: "ROWCALL_DATA_DIR", fallback: ".data",

@@ -50,6 +50,18 @@ func showURL(text string) string {
 	return u.Redacted()
 }
 
+// showBusURL is showURL for a broker, whose user may be a token.
+func showBusURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return hide(text)
+	}
+	if u.User != nil {
+		u.User = url.User("xxxxx")
+	}
+	return showURL(u.String())
+}
+
 func hide(string) string { return "[redacted]" }
 
 func setKey(c *config, field *auth.Key, text string) error {

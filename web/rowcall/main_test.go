@@ -15,13 +15,18 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"rowcall/modules/auth"
 	"rowcall/modules/store"
 	"rowcall/modules/store/storetest"
 	"rowcall/sqlscripts"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) { storetest.Main(m, mayStay...) }
+
+// mayStay are goroutines that libraries start once.
+var mayStay []goleak.Option
 
 // log is where a server under test writes.
 type log struct {

@@ -13,7 +13,6 @@ import (
 
 	"rowcall/model"
 	"rowcall/modules/auth"
-	"rowcall/modules/bus"
 	"rowcall/modules/changelog"
 	"rowcall/modules/document"
 	"rowcall/modules/jsonrpc"
@@ -57,7 +56,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	mux := jsonrpc.New(jsonrpc.Options{
 		Limit: limit.Call, Guard: rpc.Guard, Atomic: d.Atomic, Timeout: cfg.CallTimeout, Log: log, Observe: watch.Call,
 	})
-	nodes := bus.NewPostgres(d.DB, d.listen, log)
+	nodes := newBus(cfg, d, log)
 	defer start(ctx, nodes.Run)()
 	documents := document.NewHub(document.Config{DB: d.DB, Bus: nodes, Touch: model.TouchDocument, Aside: limit.Aside, Logger: log})
 	defer start(ctx, documents.Run)()

@@ -1,0 +1,416 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"rowcall/modules/rpcclient"
+	"rowcall/modules/textcrdt"
+)
+
+// What the workloads of documents have.
+const (
+	typingFor    = 5 * time.Second
+	pasted       = 1 << 20
+	oldDocument  = 10 << 20 // bytes of history
+	pushAtMost   = 128 << 10
+	opensOfBoth  = 50
+	documentText = "all work and no play makes jack a dull boy. "
+)
+
+// typist is an editor of a document who types behind their own last character, so that they need no replica.
+type typist struct {
+	document string
+	site     textcrdt.Site
+	conn     *websocket.Conn
+	typed    int
+	seq, sum uint32         // of the last character
+	at       []atomic.Int64 // when each was typed, by seq, in Unix nanoseconds
+	answered atomic.Int64
+}
+
+// typing is what typists have got of each other.
+type typing struct {
+	mu        sync.Mutex
+	took      []time.Duration // from the key to another editor
+	delivered atomic.Int64
+	frames    atomic.Int64
+}
+
+func (b *bench) client() *rpcclient.Client {
+	c := rpcclient.New("http://" + b.rowcall.says["address"])
+	c.SetToken(b.token)
+	return c
+}
+
+func (b *bench) newDocument(ctx context.Context, c *rpcclient.Client) (string, error) {
+	var created struct {
+		Data struct {
+			ID string `json:"id"`
+		} `json:"data"`
+	}
+	err := c.Call(ctx, "create_document", map[string]any{"data": map[string]any{"title": "bench"}}, &created)
+	return created.Data.ID, err
+}
+
+type openedDocument struct {
+	Data struct {
+		Site     textcrdt.Site `json:"site"`
+		Session  uint32        `json:"session"`
+		Position int64         `json:"position"`
+		Snapshot *string       `json:"snapshot"`
+	} `json:"data"`
+}
+
+func openDocument(ctx context.Context, c *rpcclient.Client, id string) (o openedDocument, err error) {
+	err = c.Call(ctx, "open_document", map[string]any{"id": id}, &o)
+	return o, err
+}
+
+// sitDown opens a document and follows it.
+func (b *bench) sitDown(ctx context.Context, c *rpcclient.Client, id string, keys int) (*typist, error) {
+	o, err := openDocument(ctx, c, id)
+	if err != nil {
+		return nil, err
+	}
+	t := &typist{document: id, site: o.Data.Site, at: make([]atomic.Int64, keys+1)}
+	header := map[string][]string{"Authorization": {"Bearer " + b.token}}
+	t.conn, _, err = websocket.Dial(ctx, "ws://"+b.rowcall.says["address"]+"/api/rpc", &websocket.DialOptions{HTTPHeader: header}) //nolint:bodyclose // it is nil
+	if err != nil {
+		return nil, err
+	}
+	t.conn.SetReadLimit(64 << 20)
+	follow := fmt.Appendf(nil, `{"id":"follow","method":"follow_document","params":{"id":%q,"since":%d}}`, id, o.Data.Position)
+	if err := t.conn.Write(ctx, websocket.MessageText, follow); err != nil {
+		return nil, err
+	}
+	_, answer, err := t.conn.Read(ctx)
+	if err == nil && !bytes.Contains(answer, []byte(`"result"`)) {
+		err = fmt.Errorf("follow_document: %.300s", answer)
+	}
+	return t, err
+}
+
+// press types one character.
+func (t *typist) press(ctx context.Context) error {
+	var ref textcrdt.ID
+	if t.seq > 0 {
+		ref = textcrdt.ID{Site: t.site, Seq: t.seq}
+	}
+	char := documentText[t.typed%len(documentText)]
+	t.typed++
+	t.seq++
+	t.sum++
+	op := textcrdt.AppendOps(nil, []textcrdt.Op{{ID: textcrdt.ID{Site: t.site, Seq: t.seq}, Sum: t.sum, N: 1, Ref: ref, Text: string(char)}})
+	t.at[t.seq].Store(time.Now().UnixNano())
+	return t.conn.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"id":%d,"method":"push_document_operations","params":{"id":%q,"site":%d,"operations":%q}}`,
+		t.seq, t.document, t.site, base64.StdEncoding.EncodeToString(op)))
+}
+
+var operationsOf = []byte(`"operations":"`)
+
+// watch reads what the others of its document type, until the context ends.
+func (t *typist) watch(ctx context.Context, all map[textcrdt.Site]*typist, into *typing) error {
+	var took []time.Duration
+	defer func() {
+		into.mu.Lock()
+		defer into.mu.Unlock()
+		into.took = append(into.took, took...)
+	}()
+	for {
+		_, frame, err := t.conn.Read(ctx)
+		now := time.Now().UnixNano()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		case bytes.Contains(frame, []byte(`"document_closed"`)), bytes.Contains(frame, []byte(`"error"`)):
+			return fmt.Errorf("typist %d got %.300s", t.site, frame)
+		case bytes.Contains(frame[:min(len(frame), 80)], []byte(`"result"`)):
+			t.answered.Add(1)
+			continue
+		}
+		into.frames.Add(1)
+		_, rest, ok := bytes.Cut(frame, operationsOf)
+		if !ok {
+			continue
+		}
+		encoded, _, _ := bytes.Cut(rest, []byte{'"'})
+		raw, err := base64.StdEncoding.AppendDecode(nil, encoded)
+		if err != nil {
+			return err
+		}
+		ops, err := textcrdt.DecodeOps(raw)
+		if err != nil {
+			return err
+		}
+		for _, op := range ops {
+			if op.Site == t.site || all[op.Site] == nil {
+				continue
+			}
+			for i := range op.N {
+				took = append(took, time.Duration(now-all[op.Site].at[int(op.Seq)+i].Load()))
+				into.delivered.Add(1)
+			}
+		}
+	}
+}
+
+// typed is what a run of typists has come to.
+type typed struct {
+	took              []time.Duration
+	cpu               time.Duration
+	delivered, frames int64
+}
+
+// typeTogether lets each typist press their keys, evenly over the time, and waits until all others have got them.
+func (b *bench) typeTogether(ctx context.Context, documents map[string][]*typist, keys int, d time.Duration) (r typed, err error) {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	var into typing
+	var all []*typist
+	want := int64(0)
+	for _, of := range documents {
+		all = append(all, of...)
+		want += int64(len(of) * (len(of) - 1) * keys)
+	}
+	slices.SortFunc(all, func(a, b *typist) int { return strings.Compare(a.document, b.document) })
+	ended := make(chan error, len(all))
+	for _, of := range documents {
+		sites := map[textcrdt.Site]*typist{}
+		for _, t := range of {
+			sites[t.site] = t
+		}
+		for _, t := range of {
+			go func() { ended <- t.watch(watching, sites, &into) }()
+		}
+	}
+	from, err := b.rowcall.state(ctx, "/")
+	if err != nil {
+		return r, err
+	}
+	start := time.Now()
+	step := d / time.Duration(keys*len(all))
+	for i := range keys * len(all) {
+		time.Sleep(time.Until(start.Add(time.Duration(i) * step)))
+		if err := all[i%len(all)].press(ctx); err != nil {
+			return r, err
+		}
+	}
+	late := time.After(patience)
+	for into.delivered.Load() < want {
+		select {
+		case err := <-ended:
+			return r, errors.Join(err, errors.New("a typist's stream has ended"))
+		case <-late:
+			return r, fmt.Errorf("%d of %d characters have been delivered", into.delivered.Load(), want)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	to, err := b.rowcall.state(ctx, "/")
+	if err != nil {
+		return r, err
+	}
+	stop()
+	for range all {
+		err = errors.Join(err, <-ended)
+	}
+	r = typed{into.took, to.CPU - from.CPU, into.delivered.Load(), into.frames.Load()}
+	return r, err
+}
+
+// typingWorkload is so many documents with so many typists each.
+func typingWorkload(documents, each int, rate float64) workload {
+	return workload{
+		name: fmt.Sprintf("typing_%d_%d", each, documents),
+		what: fmt.Sprintf("%d typists in each of %d documents, %v keys a second each", each, documents, rate),
+		print: func(b *bench, ctx context.Context, rounds int) error {
+			var sum typed
+			var cpu []float64
+			for range rounds {
+				r, err := b.typeOnce(ctx, documents, each, max(1, int(rate*typingFor.Seconds())))
+				if err != nil {
+					return err
+				}
+				sum.took, sum.delivered, sum.frames = append(sum.took, r.took...), sum.delivered+r.delivered, sum.frames+r.frames
+				cpu = append(cpu, perDelivery(r.cpu, int(r.delivered)))
+			}
+			slices.Sort(sum.took)
+			at := func(q float64) float64 { return sum.took[int(q*float64(len(sum.took)-1))].Seconds() * 1000 }
+			t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+			fmt.Fprintln(t, "ms from a key to another editor: median\tp99\thighest\tus of CPU per delivery\tcharacters in a frame\t")
+			fmt.Fprintf(t, "%.1f\t%.1f\t%.1f\t%.1f\t%.2f\t\n", at(0.5), at(0.99), at(1), median(cpu), float64(sum.delivered)/float64(max(1, sum.frames)))
+			return t.Flush()
+		},
+	}
+}
+
+func (b *bench) typeOnce(ctx context.Context, documents, each, keys int) (r typed, err error) {
+	c := b.client()
+	open := map[string][]*typist{}
+	defer func() {
+		for _, of := range open {
+			for _, t := range of {
+				_ = t.conn.CloseNow()
+			}
+		}
+	}()
+	for range documents {
+		id, err := b.newDocument(ctx, c)
+		if err != nil {
+			return r, err
+		}
+		for range each {
+			t, err := b.sitDown(ctx, c, id, keys)
+			if err != nil {
+				return r, err
+			}
+			open[id] = append(open[id], t)
+		}
+	}
+	return b.typeTogether(ctx, open, keys, typingFor)
+}
+
+// paste measures how long a large paste takes until another editor has it, and oldDocuments how long a document with a long history takes to open.
+func (b *bench) paste(ctx context.Context, rounds int) error {
+	var pastes, opens, loads []float64
+	var size, stored int
+	for range rounds {
+		c := b.client()
+		id, err := b.newDocument(ctx, c)
+		if err != nil {
+			return err
+		}
+		other, err := b.sitDown(ctx, c, id, 1)
+		if err != nil {
+			return err
+		}
+		w := &writer{client: c, document: id}
+		start := time.Now()
+		got := make(chan error, 1)
+		go func() { got <- other.await(ctx, pasted) }()
+		if err := w.write(ctx, pasted); err != nil {
+			return err
+		}
+		if err := <-got; err != nil {
+			return err
+		}
+		pastes = append(pastes, time.Since(start).Seconds()*1000)
+		_ = other.conn.CloseNow()
+
+		for n := pasted; n < oldDocument; n += pasted { // what is written is deleted again, so that the history is longer than the text
+			if err := errors.Join(w.write(ctx, pasted), w.erase(ctx, pasted)); err != nil {
+				return err
+			}
+		}
+		time.Sleep(2 * time.Second) // for the snapshot
+		for range opensOfBoth {
+			start := time.Now()
+			o, err := openDocument(ctx, c, id)
+			if err != nil {
+				return err
+			}
+			opens = append(opens, time.Since(start).Seconds()*1000)
+			start = time.Now()
+			if o.Data.Snapshot == nil {
+				return errors.New("there is no snapshot")
+			}
+			raw, err := base64.StdEncoding.DecodeString(*o.Data.Snapshot)
+			if err != nil {
+				return err
+			}
+			doc, err := textcrdt.Load(0, 0, raw)
+			if err != nil {
+				return err
+			}
+			loads = append(loads, time.Since(start).Seconds()*1000)
+			size, stored = doc.Len(), len(raw)
+		}
+	}
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "ms until another editor has 1 MiB\tms to open 10 MiB of history: median\thighest\tand to load it\tcharacters\tbytes of the snapshot\t")
+	fmt.Fprintf(t, "%.0f\t%.1f\t%.1f\t%.1f\t%d\t%d\t\n", median(pastes), median(opens), slices.Max(opens), median(loads), size, stored)
+	return t.Flush()
+}
+
+// await reads until so many characters have come.
+func (t *typist) await(ctx context.Context, n int) error {
+	for n > 0 {
+		_, frame, err := t.conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		var note struct{ Params struct{ Operations []byte } } // encoding/json does not mind the case
+		if err := json.Unmarshal(frame, &note); err != nil {
+			return err
+		}
+		if note.Params.Operations == nil {
+			continue
+		}
+		ops, err := textcrdt.DecodeOps(note.Params.Operations)
+		if err != nil {
+			return err
+		}
+		for _, op := range ops {
+			n -= op.N
+		}
+	}
+	return nil
+}
+
+// writer writes and erases much at the end of a document that is its own.
+type writer struct {
+	client   *rpcclient.Client
+	document string
+	doc      *textcrdt.Doc
+	site     textcrdt.Site
+}
+
+func (w *writer) write(ctx context.Context, n int) error {
+	if w.doc == nil {
+		o, err := openDocument(ctx, w.client, w.document)
+		if err != nil {
+			return err
+		}
+		w.site, w.doc = o.Data.Site, textcrdt.New(o.Data.Site, o.Data.Session)
+	}
+	text := strings.Repeat(documentText, n/len(documentText)+1)[:n]
+	for len(text) > 0 {
+		part := text[:min(len(text), pushAtMost)]
+		ops, err := w.doc.Insert(w.doc.Len(), part)
+		if err != nil {
+			return err
+		}
+		if err := w.push(ctx, ops); err != nil {
+			return err
+		}
+		text = text[len(part):]
+	}
+	return nil
+}
+
+func (w *writer) erase(ctx context.Context, n int) error {
+	ops, err := w.doc.Delete(w.doc.Len()-n, n)
+	if err != nil {
+		return err
+	}
+	return w.push(ctx, ops)
+}
+
+func (w *writer) push(ctx context.Context, ops []textcrdt.Op) error {
+	return w.client.Call(ctx, "push_document_operations", map[string]any{"id": w.document, "site": w.site, "operations": textcrdt.AppendOps(nil, ops)}, nil)
+}

@@ -1,0 +1,85 @@
+// Command editor serves a page on which several people edit the same text at once, and passes what the page asks of Rowcall on to a server.
+//
+//	editor [-addr 127.0.0.1:8090] [-server http://127.0.0.1:8080]
+//
+// It is served from the folder public, in which npm run build puts the script.
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+//go:embed public
+var public embed.FS
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8090", "the address to serve the page on")
+	server := flag.String("server", "http://127.0.0.1:8080", "the server's address")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *addr, *server); err != nil {
+		fmt.Fprintln(os.Stderr, "editor:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, addr, server string) error {
+	to, err := url.Parse(server)
+	if err != nil {
+		return err
+	}
+	files, err := fs.Sub(public, "public")
+	if err != nil {
+		return err
+	}
+	if _, err := fs.Stat(files, "app.js"); err != nil {
+		return errors.New("there is no public/app.js: npm run build makes it, or make editor")
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", page(http.FileServerFS(files)))
+	// The page and the server have one origin, so neither needs to know of the other's. Calls, streams and WebSockets pass.
+	mux.Handle("/api/", &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host
+		},
+		FlushInterval: -1,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			http.Error(w, "the server does not answer: is make run running?", http.StatusBadGateway)
+		},
+	})
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
+	fmt.Printf("open http://%s in two windows\n", listener.Addr())
+	if err := s.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// page tells browsers what the page may do: run its own script and no other.
+func page(files http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'")
+		w.Header().Set("Cache-Control", "no-cache")
+		files.ServeHTTP(w, r)
+	})
+}
