@@ -149,6 +149,10 @@ func TestDocumentRoles(t *testing.T) {
 	for _, by := range []*rpctest.Client{c.owner, c.commenter} {
 		by.Fails(apperr.Forbidden, "update_document_comment", row{"id": byEditor["id"], "data": row{"body": "x"}})
 		by.Fails(apperr.Forbidden, "update_document_comments", row{"filters": row{}, "data": row{"body": "x"}})
+		push := row{"mutation_id": uuid.Must(uuid.NewV7()), "op": "update", "entity": "document_comment", "id": byEditor["id"], "data": row{"body": "x"}}
+		if done := rpctest.Call[[]row](by, "sync_push", row{"mutations": []row{push}})[0]; done["status"] != "rejected" {
+			t.Errorf("a push of what another's comment says: %v", done)
+		}
 	}
 	rpctest.Call[row](c.editor, "update_document_comment", row{"id": byEditor["id"], "data": row{"body": "because"}})
 	answer := comment(c.owner, row{"parent_id": first["id"]})

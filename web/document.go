@@ -78,24 +78,18 @@ func (st *stream) follows(id uuid.UUID, to document.Follower) bool {
 	return st.documents[id].to == to
 }
 
-// The names of the notifications by which operations and presence come.
-const (
-	operationsMethod = "document_operations"
-	presenceMethod   = "document_presence"
-)
-
 // appendFrame appends the notification of what is new in a document.
 func appendFrame(b []byte, f *document.Frame) []byte {
-	method := operationsMethod
+	method := "document_operations"
 	if f.Position == 0 {
-		method = presenceMethod
+		method = "document_presence"
 	}
 	b = append(append(append(b, `{"jsonrpc":"2.0","method":"`...), method...), `","params":`...)
 	return append(append(b, f.Text...), '}')
 }
 
-// reader is a document that a socket follows.
-type reader struct {
+// socketFollower takes what a document that a socket follows brings.
+type socketFollower struct {
 	*socket
 	document uuid.UUID
 	answered chan struct{} // closed when the call that began it has been
@@ -103,7 +97,7 @@ type reader struct {
 
 // Follow implements rpc.Connection.
 func (w *socket) Follow(ctx context.Context, document uuid.UUID, since int64) error {
-	r := &reader{w, document, make(chan struct{})}
+	r := &socketFollower{w, document, make(chan struct{})}
 	if _, err := w.follow(ctx, document, since, r); err != nil {
 		return err
 	}
@@ -119,7 +113,7 @@ func (w *socket) Unfollow(document uuid.UUID) bool {
 }
 
 // Deliver implements document.Follower.
-func (r *reader) Deliver(frames []*document.Frame) error {
+func (r *socketFollower) Deliver(frames []*document.Frame) error {
 	w := r.socket
 	select {
 	case <-r.answered:
@@ -136,7 +130,7 @@ func (r *reader) Deliver(frames []*document.Frame) error {
 	return err
 }
 
-func (r *reader) bring(frames []*document.Frame) error {
+func (r *socketFollower) bring(frames []*document.Frame) error {
 	w := r.socket
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -156,7 +150,7 @@ func (r *reader) bring(frames []*document.Frame) error {
 }
 
 // End implements document.Follower.
-func (r *reader) End(why document.Ending) {
+func (r *socketFollower) End(why document.Ending) {
 	w := r.socket
 	select {
 	case <-r.answered:
@@ -170,15 +164,15 @@ func (r *reader) End(why document.Ending) {
 	}
 }
 
-// pages is a document that a stream of server-sent events follows.
-type pages struct {
+// eventsFollower takes what a document that a stream of server-sent events follows brings.
+type eventsFollower struct {
 	*sse
 	begun chan struct{} // closed when the first event has been sent
 }
 
 // followDocument begins to follow what a request asks for, and returns the first event.
 func (e *sse) followDocument(id uuid.UUID, since int64) (first string, err error) {
-	p := &pages{e, make(chan struct{})}
+	p := &eventsFollower{e, make(chan struct{})}
 	f, err := e.follow(e.as(e.user()), id, since, p)
 	if failed := apperr.From(err); err != nil && failed.Kind == apperr.ResyncRequired {
 		return "", failed.With("reason", changelog.Ahead)
@@ -190,7 +184,7 @@ func (e *sse) followDocument(id uuid.UUID, since int64) (first string, err error
 }
 
 // Deliver implements document.Follower.
-func (p *pages) Deliver(frames []*document.Frame) error {
+func (p *eventsFollower) Deliver(frames []*document.Frame) error {
 	select {
 	case <-p.begun:
 	case <-p.ctx.Done():
@@ -219,4 +213,4 @@ func (p *pages) Deliver(frames []*document.Frame) error {
 var endings = map[document.Ending]farewell{document.Resync: slow, document.Forbidden: forbidden, document.Deleted: deleted, document.Failed: "failed"}
 
 // End implements document.Follower.
-func (p *pages) End(why document.Ending) { p.end(endings[why]) }
+func (p *eventsFollower) End(why document.Ending) { p.end(endings[why]) }
