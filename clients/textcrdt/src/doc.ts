@@ -28,8 +28,9 @@ export interface Character {
   readonly sum: number;
 }
 
-/** How many early operations wait at the most. */
+/** How many early operations wait at the most, and how many bytes of text they have. */
 const maxEarly = 10_000;
+const maxEarlyText = 1 << 20;
 
 /** A text that many replicas edit at once. All positions are in UTF-16, as those of strings. */
 export class Doc {
@@ -43,6 +44,7 @@ export class Doc {
   #seenSession = 0;
   /** Operations that wait for others, in the order of their sums. */
   #early: Op[] = [];
+  #earlyText = 0;
 
   /**
    * Makes an empty document, which writes as the site: a number that nobody else writes as. Site 0 only applies. The session is at least the greatest that the
@@ -179,17 +181,14 @@ export class Doc {
    * is told what happens to the text, in this order. It throws a TextError for an operation that cannot be; what came before that stays applied.
    */
   apply(ops: readonly Op[], changed?: (change: Change) => void): void {
-    try {
-      ops.forEach((op, index) => {
-        try {
-          if (!this.#apply(op, changed)) this.#wait(op);
-        } catch (error) {
-          throw error instanceof TextError ? new TextError(error.reason, error.message, index) : error;
-        }
-      });
-    } finally {
-      this.#applyEarly(changed);
-    }
+    ops.forEach((op, index) => {
+      try {
+        if (!this.#apply(op, changed)) this.#wait(op);
+      } catch (error) {
+        throw error instanceof TextError ? new TextError(error.reason, error.message, index) : error;
+      }
+    });
+    this.#applyEarly(changed);
   }
 
   /** The operations that the document has and since has not, in an order in which none is early. It throws a TextError ("base") if since does not include the base. */
@@ -302,16 +301,20 @@ export class Doc {
   }
 
   #applyEarly(changed?: (change: Change) => void): void {
-    // One pass is enough, since what an operation needs has a lesser sum.
-    if (this.#early.length === 0) return;
-    this.#early = this.#early.filter((op) => {
+    // They are in the order of their sums, and what an operation needs has a lesser one, so one pass is enough.
+    const still: Op[] = [];
+    let i = 0;
+    for (; i < this.#early.length && this.#early[i]!.sum <= this.#clock + 1; i++) {
+      const op = this.#early[i]!;
       try {
-        return !this.#apply(op, changed);
+        if (!this.#apply(op, changed)) still.push(op);
+        else this.#earlyText -= textBytes(op);
       } catch (error) {
-        if (error instanceof TextError) return false;
-        throw error;
+        if (!(error instanceof TextError)) throw error;
+        this.#earlyText -= textBytes(op);
       }
-    });
+    }
+    if (still.length < i) this.#early.splice(0, i, ...still);
   }
 
   #wait(op: Op): void {
@@ -320,7 +323,9 @@ export class Doc {
       const { id, sum, n } = this.#early[i - 1]!;
       if (id.site === op.id.site && id.seq === op.id.seq && sum === op.sum && n >= op.n) return;
     }
-    if (this.#early.length === maxEarly) throw new TextError("full", "too many operations wait for others");
+    const text = textBytes(op);
+    if (this.#early.length === maxEarly || this.#earlyText + text > maxEarlyText) throw new TextError("full", "too many operations wait for others");
+    this.#earlyText += text;
     this.#early.splice(i, 0, op);
   }
 
@@ -463,6 +468,10 @@ export class Doc {
     const text = span.text.slice(unitsOf(span.text, span.n, offset));
     return { kind: "insert", id: { site: span.site.id, seq }, session: span.session, sum: v.sum, n: span.n - offset, origin, text };
   }
+}
+
+function textBytes(op: Op): number {
+  return op.kind === "insert" ? new TextEncoder().encode(op.text).length : 0;
 }
 
 /** Throws if the operation is none, whatever the document. */

@@ -149,6 +149,21 @@ test("what cannot be is refused and changes nothing", () => {
   assert.deepEqual(replica.snapshot(), was);
 });
 
+test("what waits is bounded", () => {
+  const replica = new Doc();
+  const insert = (seq, text) => ({ kind: "insert", id: { site: 2, seq }, session: 0, sum: seq, n: text.length, origin: { site: 0, seq: 0 }, text });
+  replica.apply([insert(2, "x".repeat(1 << 20))]);
+  assert.throws(() => replica.apply([insert(1 << 21, "x")]), (error) => error instanceof TextError && error.reason === "full");
+  const other = new Doc();
+  for (let i = 0; i < 10_000; i++) other.apply([insert(2 + i, "x")]);
+  assert.throws(() => other.apply([insert(20_000, "x")]), (error) => error instanceof TextError && error.reason === "full");
+  assert.equal(other.early, 10_000);
+  other.apply([insert(1, "x")]);
+  assert.deepEqual([other.early, other.length], [0, 10_001]);
+  other.apply([insert(20_000, "x")]);
+  assert.equal(other.early, 1);
+});
+
 test("bytes that are none are refused", () => {
   const doc = new Doc(5);
   const ops = [...doc.insert(0, "some text that is long enough"), ...doc.delete(2, 3), ...doc.insert(4, "ü😀")];
