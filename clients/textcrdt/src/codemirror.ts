@@ -110,7 +110,7 @@ class Binding {
   readonly #undo: Undo;
   readonly #leave: (() => void)[];
   /** Where the step to undo ends, for which an edit may be a part of it, and until when by performance.now. */
-  #step: { from: number; to: number; until: number; deletes: boolean } | undefined;
+  #step: { from: number; to: number; until: number; deletes: boolean; composes: boolean } | undefined;
 
   constructor(view: EditorView) {
     const { session, options } = view.state.facet(collaborations);
@@ -179,11 +179,12 @@ class Binding {
       touches ||= step !== undefined && fromA <= step.to && toA >= step.from;
     });
     const deletes = tr.isUserEvent("delete");
+    const composes = tr.isUserEvent("input.type.compose");
     const typed = tr.isUserEvent("input.type") || deletes;
-    const same = touches && typed && ((step!.deletes === deletes && performance.now() < step!.until) || tr.isUserEvent("input.type.compose"));
-    if (same) this.#undo.extend(ops);
+    const goesOn = touches && ((step!.deletes === deletes && performance.now() < step!.until) || (step!.composes && composes));
+    if (typed && goesOn) this.#undo.extend(ops);
     else this.#undo.add(ops);
-    this.#step = typed ? { from, to, until: performance.now() + sameStep, deletes } : undefined;
+    this.#step = typed ? { from, to, until: performance.now() + sameStep, deletes, composes } : undefined;
   }
 
   /** Shows changes of the document. */
