@@ -18,13 +18,17 @@ export interface Anchor {
   readonly before: boolean;
 }
 
-/** A character, deleted or not. */
-export interface Character {
-  /** Where it is, or would be. */
+/** Characters of one site that stand in a row, deleted all or none. */
+export interface Stretch {
+  /** The first, and how many. */
+  readonly id: Id;
+  readonly n: number;
+  /** Where they are, or would be. */
   readonly pos: number;
   readonly deleted: boolean;
-  /** A deleted one of a snapshot has none. */
+  /** Deleted ones of a snapshot have none. */
   readonly text: string;
+  /** The sum of the first. */
   readonly sum: number;
 }
 
@@ -225,14 +229,16 @@ export class Doc {
     return this.#tree.before(span, "units") + offset;
   }
 
-  /** The character of the id; undefined if it is not known. */
-  character({ site, seq }: Id): Character | undefined {
-    const span = this.#sites.get(site)?.find(seq);
+  /** The character of the id, and up to n in all of those behind it that can be told together; undefined if it is not known. */
+  stretch(id: Id, n = 1): Stretch | undefined {
+    const span = this.#sites.get(id.site)?.find(id.seq);
     if (!span) return undefined;
-    const from = unitsOf(span.text, span.n, seq - span.seq);
-    const to = unitsOf(span.text, span.n, seq - span.seq + 1);
+    const first = id.seq - span.seq;
+    n = Math.min(n, span.n - first);
+    const from = unitsOf(span.text, span.n, first);
+    const to = unitsOf(span.text, span.n, first + n);
     const pos = this.#tree.before(span, "units") + (span.deleted ? 0 : from);
-    return { pos, deleted: span.deleted, text: span.text.slice(from, to), sum: span.sum + seq - span.seq };
+    return { id, n, pos, deleted: span.deleted, text: span.text.slice(from, to), sum: span.sum + first };
   }
 
   /** Tells which of two characters that are known comes first in the document, as sort wants it. */
