@@ -51,8 +51,8 @@ export class Doc {
   #earlyText = 0;
 
   /**
-   * Makes an empty document, which writes as the site: a number that nobody else writes as. Site 0 only applies. The session is at least the greatest that the
-   * site should have seen.
+   * Makes an empty document, which writes as the site: a number that nobody else writes as. Site 0 only applies. The session is at least the
+   * greatest that the site should have seen.
    */
   constructor(site = 0, session = 0) {
     this.site = site;
@@ -145,8 +145,8 @@ export class Doc {
   }
 
   /**
-   * Deletes, and inserts in that place. Half of a surrogate pair is never left: if the place begins or ends inside of a pair, the whole pair is replaced, and
-   * a half that stands alone in the new text becomes U+FFFD. changed is told what has happened to the text.
+   * Deletes, and inserts in that place. Half of a surrogate pair is never left: if the place begins or ends inside of a pair, the whole pair is
+   * replaced, and a half that stands alone in the new text becomes U+FFFD. changed is told what has happened to the text.
    */
   replace(pos: number, units: number, text: string, changed?: (change: Change) => void): Op[] {
     if (this.site === 0) throw new Error("site 0 cannot write");
@@ -181,8 +181,9 @@ export class Doc {
   }
 
   /**
-   * Applies operations of others, or own ones of before. Those that are known already do nothing. Those that come early wait until what they miss has come. changed
-   * is told what happens to the text, in this order. It throws a TextError for an operation that cannot be; what came before that stays applied.
+   * Applies operations of others, or own ones of before. Those that are known already do nothing. Those that come early wait until what they miss
+   * has come. changed is told what happens to the text, in this order. It throws a TextError for an operation that cannot be; what came before that
+   * stays applied.
    */
   apply(ops: readonly Op[], changed?: (change: Change) => void): void {
     ops.forEach((op, index) => {
@@ -195,7 +196,10 @@ export class Doc {
     this.#applyEarly(changed);
   }
 
-  /** The operations that the document has and since has not, in an order in which none is early. It throws a TextError ("base") if since does not include the base. */
+  /**
+   * The operations that the document has and since has not, in an order in which none is early. It throws a TextError ("base") if since does not
+   * include the base.
+   */
   operations(since: Version): Op[] {
     for (const [site, seq] of this.#base) {
       if ((since.get(site) ?? 0) < seq) throw new TextError("base", "the document does not go back that far");
@@ -339,12 +343,12 @@ export class Doc {
   #checkKnown(op: Op, known: number): void {
     const site = this.#sites.get(op.id.site)!;
     const base = this.#base.get(site.id) ?? 0;
-    for (let seq = op.id.seq, end = seq + known; seq < end; ) {
+    for (let seq = op.id.seq, end = seq + known; seq < end;) {
       const span = site.find(seq);
       const it = span ?? site.deletes[site.deleteAt(seq)];
-      const its = span ? span.seq : (it as Delete | undefined)?.id.seq ?? Infinity;
+      const its = span ? span.seq : ((it as Delete | undefined)?.id.seq ?? Infinity);
       if (it && its <= seq) {
-        const same = (it instanceof Span) === (op.kind === "insert") && it.session === op.session && it.sum - its === op.sum - op.id.seq;
+        const same = it instanceof Span === (op.kind === "insert") && it.session === op.session && it.sum - its === op.sum - op.id.seq;
         if (!same) throw malformed("the operation is known as another one");
         seq = its + it.n;
       } else {
@@ -360,13 +364,14 @@ export class Doc {
     const refs = this.#sites.get(ref.site);
     const step = op.kind === "delete" && op.back ? -1 : 1;
     const n = op.kind === "delete" ? op.n : 1;
-    for (let i = 0; i < n; ) {
+    for (let i = 0; i < n;) {
       const seq = ref.seq + step * i;
       if (!refs || seq > refs.seq) return false;
       const span = refs.find(seq);
       if (!span) throw malformed("the operation refers to what is no character");
       // Where the targets' sums rise with those of the operation, and where they fall, the first in the span decides.
-      if (span.session > op.session || span.sum + seq - span.seq >= op.sum + i) throw malformed("the operation is not greater than what it refers to");
+      if (span.session > op.session || span.sum + seq - span.seq >= op.sum + i)
+        throw malformed("the operation is not greater than what it refers to");
       i += step < 0 ? seq - span.seq + 1 : span.seq + span.n - seq;
     }
     return true;

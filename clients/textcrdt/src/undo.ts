@@ -3,11 +3,11 @@ import type { Delete, Id, Insert, Op } from "./op.js";
 import { lastAtMost } from "./site.js";
 
 /**
- * Takes back what a document's site has done, and does it again: its own edits, never those of others, in steps that the caller chooses. All that it does is done by new
- * operations, which go to the others as any do.
+ * Takes back what a document's site has done, and does it again: its own edits, never those of others, in steps that the caller chooses. All that
+ * it does is done by new operations, which go to the others as any do.
  *
- * What is taken back of an insertion is what is still there. What is taken back of a deletion is inserted again, at its place, as new characters, except for what another
- * site has deleted, too; anchors at the old ones stay where those were.
+ * What is taken back of an insertion is what is still there. What is taken back of a deletion is inserted again, at its place, as new characters,
+ * except for what another site has deleted, too; anchors at the old ones stay where those were.
  */
 export class Undo {
   readonly #doc: Doc;
@@ -40,7 +40,10 @@ export class Undo {
     else this.add(ops);
   }
 
-  /** Takes the last step back that is not undone yet, and gives the operations that do: none if nothing of it is left. changed is told what happens to the text. */
+  /**
+   * Takes the last step back that is not undone yet, and gives the operations that do: none if nothing of it is left. changed is told what happens
+   * to the text.
+   */
   undo(changed?: (change: Change) => void): Op[] {
     return this.#take(this.#undo, this.#redo, changed);
   }
@@ -54,7 +57,7 @@ export class Undo {
   #take(from: Op[][], to: Op[][], changed?: (change: Change) => void): Op[] {
     const step = from.pop() ?? [];
     const made: Op[] = [];
-    for (let end = step.length; end > 0; ) {
+    for (let end = step.length; end > 0;) {
       const { kind } = step[end - 1]!;
       let first = end - 1;
       while (first > 0 && step[first - 1]!.kind === kind) first--;
@@ -75,7 +78,7 @@ export class Undo {
     there.sort((a, b) => a.from - b.from);
     const ops: Op[] = [];
     // From the right to the left, positions stay.
-    for (let end = there.length; end > 0; ) {
+    for (let end = there.length; end > 0;) {
       let first = end - 1;
       while (first > 0 && there[first - 1]!.to === there[first]!.from) first--;
       const { from } = there[first]!;
@@ -90,7 +93,7 @@ export class Undo {
     const lost = this.#lost(deleted);
     const ops: Op[] = [];
     // All that goes to one position is one insertion.
-    for (let end = lost.length; end > 0; ) {
+    for (let end = lost.length; end > 0;) {
       let first = end - 1;
       const { pos } = lost[first]!;
       while (first > 0 && lost[first - 1]!.pos === pos) first--;
@@ -115,7 +118,7 @@ export class Undo {
     for (const op of deleted) {
       for (const all of this.#now(firstTarget(op), op.n)) {
         if (!all.deleted || all.text === "") continue;
-        for (let { id, n } = all; n > 0; ) {
+        for (let { id, n } = all; n > 0;) {
           const part = this.#alike(id, n, gone);
           const { pos, text } = this.#doc.stretch(id, part.n)!;
           if (!part.gone) lost.push({ id, n: part.n, text, pos });
@@ -134,12 +137,13 @@ export class Undo {
     while (n > 0) {
       const { n: k, to } = this.#copies.at(id, n);
       if (to) yield* this.#now(to, k);
-      else for (let first = id, rest = k; rest > 0; ) {
-        const it = this.#doc.stretch(first, rest);
-        if (it) yield it;
-        rest -= it?.n ?? 1;
-        first = behind(first, it?.n ?? 1);
-      }
+      else
+        for (let first = id, rest = k; rest > 0;) {
+          const it = this.#doc.stretch(first, rest);
+          if (it) yield it;
+          rest -= it?.n ?? 1;
+          first = behind(first, it?.n ?? 1);
+        }
       id = behind(id, k);
       n -= k;
     }
@@ -166,8 +170,8 @@ export class Undo {
   }
 
   /**
-   * Tells where two characters belong. A copy belongs where what it was copied from does; it stands ahead of all tombstones there. What is newer than a copy has its
-   * place by it.
+   * Tells where two characters belong. A copy belongs where what it was copied from does; it stands ahead of all tombstones there. What is newer
+   * than a copy has its place by it.
    */
   #compare(a: Id, b: Id): number {
     for (;;) {
@@ -186,7 +190,7 @@ export class Undo {
     const all = sites.has(this.#doc.site);
     for (const op of this.#doc.deletions()) {
       if (op.id.site === this.#doc.site || !(all || sites.has(op.target.site))) continue;
-      for (let id = firstTarget(op), { n } = op; n > 0; ) {
+      for (let id = firstTarget(op), { n } = op; n > 0;) {
         const { n: k, to } = gone.at(id, n);
         if (!to) gone.add(id, k, id);
         id = behind(id, k);

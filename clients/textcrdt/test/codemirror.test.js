@@ -47,7 +47,10 @@ async function editor(session, options = {}) {
   return { session, view, text: () => view.state.doc.sliceString(0, undefined, "\n") };
 }
 
-const agree = (...all) => () => all.every(({ session, text }) => session.saved && session.doc.toString() === fake.doc.toString() && text() === fake.doc.toString());
+const agree =
+  (...all) =>
+  () =>
+    all.every(({ session, text }) => session.saved && session.doc.toString() === fake.doc.toString() && text() === fake.doc.toString());
 const type = ({ view }, text, userEvent = "input.type") => {
   for (const char of text) view.dispatch({ ...view.state.replaceSelection(char), userEvent });
 };
@@ -58,7 +61,13 @@ test("what is done in one editor is done in the others", async () => {
   await until(agree(a, b), a.session, b.session);
   assert.equal(b.text(), "one\ntwo 😀");
   // Several changes at once.
-  b.view.dispatch({ changes: [{ from: 0, insert: ">" }, { from: 3, to: 4, insert: "; " }, { from: 7, to: 10 }] });
+  b.view.dispatch({
+    changes: [
+      { from: 0, insert: ">" },
+      { from: 3, to: 4, insert: "; " },
+      { from: 7, to: 10 },
+    ],
+  });
   assert.equal(b.text(), ">one; two");
   await until(agree(a, b), a.session, b.session);
   assert.equal(a.text(), ">one; two");
@@ -74,7 +83,12 @@ test("the selection stays where it is while others edit", async () => {
   type(a, "0123456789");
   await until(agree(a, b), a.session, b.session);
   a.view.dispatch({ selection: { anchor: 3, head: 6 } });
-  b.view.dispatch({ changes: [{ from: 1, to: 2, insert: "abc" }, { from: 5, insert: "x" }] });
+  b.view.dispatch({
+    changes: [
+      { from: 1, to: 2, insert: "abc" },
+      { from: 5, insert: "x" },
+    ],
+  });
   await until(agree(a, b), a.session, b.session);
   const { from, to } = a.view.state.selection.main;
   assert.equal(a.text().slice(from, to), "34x5");
@@ -154,7 +168,12 @@ test("the others' carets and selections are shown, and move with the text", asyn
   await until(() => selected(b)[0] === "world" && carets(a)[0] === "<b>", a.session, b.session);
   assert.deepEqual([carets(b), selected(a)], [["Ann"], []]);
   assert.match(a.view.dom.querySelector(".cm-peerCaret").getAttribute("style"), /^--peer: #[0-9a-f]{6};$/);
-  b.view.dispatch({ changes: [{ from: 0, to: 6 }, { from: 8, insert: "--" }] });
+  b.view.dispatch({
+    changes: [
+      { from: 0, to: 6 },
+      { from: 8, insert: "--" },
+    ],
+  });
   assert.deepEqual(selected(b), ["wo--rld"]);
   await until(agree(a, b), a.session, b.session);
   fake.notify("document_presence", { site: 99, user_id: 1, presence: { selection: { anchor: {}, head: "1" }, name: 7 } });
