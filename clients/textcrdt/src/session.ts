@@ -292,17 +292,18 @@ export class DocumentSession {
       const doc = Doc.load(state.snapshot, state.site, state.session);
       const own = decodeOps(state.pending);
       let last = doc.version.get(doc.site) ?? 0;
+      let acknowledged = 0;
       for (const { operations } of entries) {
         const ops = decodeOps(operations);
         doc.apply(ops);
         for (const op of ops.filter(({ id }) => id.site === doc.site)) {
           if (op.id.seq > last) own.push(op);
-          else this.#acknowledged = op.id.seq + op.n - 1; // it is there twice: the server has sent it back
+          else acknowledged = op.id.seq + op.n - 1; // it is there twice: the server has sent it back
         }
         last = doc.version.get(doc.site) ?? 0;
       }
       this.#outbox.add(own);
-      this.#outbox.acknowledge(this.#acknowledged);
+      this.#acknowledge(acknowledged);
       this.#position = entries[entries.length - 1]?.position ?? state.position;
       this.#opened = state.opened;
       this.#begin(doc, entries);
