@@ -111,7 +111,10 @@ export function decodeOps(bytes: Uint8Array): Op[] {
       refs = index === 0 ? undefined : at(index - 1);
     }
     const needless =
-      (bits & otherSite && own === before.own) || (bits & otherSum && sum === before.sum) || (bits & otherSession && session === before.session) || (bits & otherRefSite && refs === own);
+      (bits & otherSite && own === before.own) ||
+      (bits & otherSum && sum === before.sum) ||
+      (bits & otherSession && session === before.session) ||
+      (bits & otherRefSite && refs === own);
     if (needless) throw malformed("a run is not told in the shortest way");
     const ref = refs ? { site: refs.id, seq: refs.touched + body.svarint() } : start;
     const id = { site: own.id, seq: own.next };

@@ -20,7 +20,7 @@ export class Writer {
   /** Writes unsigned LEB128. */
   uvarint(x: number): void {
     this.#reserve(10);
-    for (; x >= 128; x = Math.floor(x / 128)) this.#bytes[this.#length++] = x % 128 | 128;
+    for (; x >= 128; x = Math.floor(x / 128)) this.#bytes[this.#length++] = (x % 128) | 128;
     this.#bytes[this.#length++] = x;
   }
 
@@ -132,7 +132,8 @@ export function frame(kind: Kind, body: Uint8Array, flags = 0): Uint8Array {
 export function unframe(bytes: Uint8Array, want?: Kind): { kind: Kind; body: Uint8Array; packed: boolean } {
   const end = bytes.length - sumSize;
   const kind = String.fromCharCode(bytes[2] ?? 0);
-  if (end < headSize || bytes[0] !== 0x72 || bytes[1] !== 0x63 || !(kind === "o" || kind === "s") || (want && kind !== want)) throw malformed("it is no such encoding");
+  if (end < headSize || bytes[0] !== 0x72 || bytes[1] !== 0x63 || !(kind === "o" || kind === "s") || (want && kind !== want))
+    throw malformed("it is no such encoding");
   if ((bytes[3]! & ~packed) !== version) throw malformed("it is of another version");
   const sum = new DataView(bytes.buffer, bytes.byteOffset).getUint32(end, true);
   if (sum !== crc32c(bytes.subarray(0, end))) throw malformed("its check sum is wrong");

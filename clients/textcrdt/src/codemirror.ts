@@ -1,4 +1,17 @@
-import { Annotation, ChangeSet, EditorSelection, EditorState, type Extension, Facet, Prec, type Range, StateEffect, StateField, Transaction, type TransactionSpec } from "@codemirror/state";
+import {
+  Annotation,
+  ChangeSet,
+  EditorSelection,
+  EditorState,
+  type Extension,
+  Facet,
+  Prec,
+  type Range,
+  StateEffect,
+  StateField,
+  Transaction,
+  type TransactionSpec,
+} from "@codemirror/state";
 import { type Command, Decoration, type DecorationSet, EditorView, keymap, ViewPlugin, type ViewUpdate, WidgetType } from "@codemirror/view";
 
 import { type Anchor, type Change, formatAnchor, parseAnchor } from "./doc.js";
@@ -21,8 +34,8 @@ const sessionChanged = StateEffect.define<null>();
 const sameStep = 500;
 
 /**
- * Lets an editor edit the document of a session, which must be ready. What is done in the editor is done to the document, and what others do comes into the editor; their carets and
- * selections are shown. The editor's undo is the site's own, so leave @codemirror/commands' history out.
+ * Lets an editor edit the document of a session, which must be ready. What is done in the editor is done to the document, and what others do comes
+ * into the editor; their carets and selections are shown. The editor's undo is the site's own, so leave @codemirror/commands' history out.
  *
  *     await session.ready();
  *     new EditorView({ doc: session.doc.toString(), extensions: [collaboration(session, { name: "Ann" }), keymap.of(defaultKeymap)], parent });
@@ -98,7 +111,13 @@ function sound(tr: Transaction): Transaction | TransactionSpec {
   const ranges = tr.newSelection.ranges.map(({ anchor, head }) => EditorSelection.range(map(anchor), map(head)));
   const userEvent = tr.annotation(Transaction.userEvent);
   const { effects, scrollIntoView } = tr;
-  return { changes: set, selection: EditorSelection.create(ranges, tr.newSelection.mainIndex), effects, scrollIntoView, ...(userEvent && { userEvent }) };
+  return {
+    changes: set,
+    selection: EditorSelection.create(ranges, tr.newSelection.mainIndex),
+    effects,
+    scrollIntoView,
+    ...(userEvent && { userEvent }),
+  };
 }
 
 /** What an editor and a session have to do with one another. */
@@ -110,7 +129,7 @@ class Binding {
   readonly #undo: Undo;
   readonly #leave: (() => void)[];
   /** Where the step to undo ends, for which an edit may be a part of it, and until when by performance.now. */
-  #step: { from: number; to: number; until: number; deletes: boolean } | undefined;
+  #step: { from: number; to: number; until: number; deletes: boolean; composes: boolean } | undefined;
 
   constructor(view: EditorView) {
     const { session, options } = view.state.facet(collaborations);
@@ -139,7 +158,8 @@ class Binding {
       if (tr.docChanged) this.#take(tr);
     }
     if (update.docChanged || update.selectionSet) this.#present();
-    if (update.docChanged || update.transactions.some((tr) => tr.effects.some((effect) => effect.is(sessionChanged)))) this.decorations = this.#peers();
+    if (update.docChanged || update.transactions.some((tr) => tr.effects.some((effect) => effect.is(sessionChanged))))
+      this.decorations = this.#peers();
   }
 
   /** Undoes or redoes the last step of which something is left. */
@@ -163,7 +183,8 @@ class Binding {
     const changes: Change[] = [];
     const ops: Op[] = [];
     // From the right to the left, positions stay.
-    for (const { from, to, insert } of editsOf(tr).reverse()) ops.push(...this.#session.doc.replace(from, to - from, insert, (change) => changes.push(change)));
+    for (const { from, to, insert } of editsOf(tr).reverse())
+      ops.push(...this.#session.doc.replace(from, to - from, insert, (change) => changes.push(change)));
     this.#note(tr, ops);
     this.#session.commit(ops, changes, this);
   }
@@ -179,11 +200,12 @@ class Binding {
       touches ||= step !== undefined && fromA <= step.to && toA >= step.from;
     });
     const deletes = tr.isUserEvent("delete");
+    const composes = tr.isUserEvent("input.type.compose");
     const typed = tr.isUserEvent("input.type") || deletes;
-    const same = touches && typed && ((step!.deletes === deletes && performance.now() < step!.until) || tr.isUserEvent("input.type.compose"));
-    if (same) this.#undo.extend(ops);
+    const goesOn = touches && ((step!.deletes === deletes && performance.now() < step!.until) || (step!.composes && composes));
+    if (typed && goesOn) this.#undo.extend(ops);
     else this.#undo.add(ops);
-    this.#step = typed ? { from, to, until: performance.now() + sameStep, deletes } : undefined;
+    this.#step = typed ? { from, to, until: performance.now() + sameStep, deletes, composes } : undefined;
   }
 
   /** Shows changes of the document. */
@@ -334,4 +356,3 @@ const theme = EditorView.baseTheme({
     zIndex: 5,
   },
 });
-

@@ -18,18 +18,23 @@ export interface Anchor {
   readonly before: boolean;
 }
 
-/** A character, deleted or not. */
-export interface Character {
-  /** Where it is, or would be. */
+/** Characters of one site that stand in a row, deleted all or none. */
+export interface Stretch {
+  /** The first, and how many. */
+  readonly id: Id;
+  readonly n: number;
+  /** Where they are, or would be. */
   readonly pos: number;
   readonly deleted: boolean;
-  /** A deleted one of a snapshot has none. */
+  /** Deleted ones of a snapshot have none. */
   readonly text: string;
+  /** The sum of the first. */
   readonly sum: number;
 }
 
-/** How many early operations wait at the most. */
+/** How many early operations wait at the most, and how many bytes of text they have. */
 const maxEarly = 10_000;
+const maxEarlyText = 1 << 20;
 
 /** A text that many replicas edit at once. All positions are in UTF-16, as those of strings. */
 export class Doc {
@@ -43,10 +48,11 @@ export class Doc {
   #seenSession = 0;
   /** Operations that wait for others, in the order of their sums. */
   #early: Op[] = [];
+  #earlyText = 0;
 
   /**
-   * Makes an empty document, which writes as the site: a number that nobody else writes as. Site 0 only applies. The session is at least the greatest that the
-   * site should have seen.
+   * Makes an empty document, which writes as the site: a number that nobody else writes as. Site 0 only applies. The session is at least the
+   * greatest that the site should have seen.
    */
   constructor(site = 0, session = 0) {
     this.site = site;
@@ -139,8 +145,8 @@ export class Doc {
   }
 
   /**
-   * Deletes, and inserts in that place. Half of a surrogate pair is never left: if the place begins or ends inside of a pair, the whole pair is replaced, and
-   * a half that stands alone in the new text becomes U+FFFD. changed is told what has happened to the text.
+   * Deletes, and inserts in that place. Half of a surrogate pair is never left: if the place begins or ends inside of a pair, the whole pair is
+   * replaced, and a half that stands alone in the new text becomes U+FFFD. changed is told what has happened to the text.
    */
   replace(pos: number, units: number, text: string, changed?: (change: Change) => void): Op[] {
     if (this.site === 0) throw new Error("site 0 cannot write");
@@ -175,24 +181,25 @@ export class Doc {
   }
 
   /**
-   * Applies operations of others, or own ones of before. Those that are known already do nothing. Those that come early wait until what they miss has come. changed
-   * is told what happens to the text, in this order. It throws a TextError for an operation that cannot be; what came before that stays applied.
+   * Applies operations of others, or own ones of before. Those that are known already do nothing. Those that come early wait until what they miss
+   * has come. changed is told what happens to the text, in this order. It throws a TextError for an operation that cannot be; what came before that
+   * stays applied.
    */
   apply(ops: readonly Op[], changed?: (change: Change) => void): void {
-    try {
-      ops.forEach((op, index) => {
-        try {
-          if (!this.#apply(op, changed)) this.#wait(op);
-        } catch (error) {
-          throw error instanceof TextError ? new TextError(error.reason, error.message, index) : error;
-        }
-      });
-    } finally {
-      this.#applyEarly(changed);
-    }
+    ops.forEach((op, index) => {
+      try {
+        if (!this.#apply(op, changed)) this.#wait(op);
+      } catch (error) {
+        throw error instanceof TextError ? new TextError(error.reason, error.message, index) : error;
+      }
+    });
+    this.#applyEarly(changed);
   }
 
-  /** The operations that the document has and since has not, in an order in which none is early. It throws a TextError ("base") if since does not include the base. */
+  /**
+   * The operations that the document has and since has not, in an order in which none is early. It throws a TextError ("base") if since does not
+   * include the base.
+   */
   operations(since: Version): Op[] {
     for (const [site, seq] of this.#base) {
       if ((since.get(site) ?? 0) < seq) throw new TextError("base", "the document does not go back that far");
@@ -226,14 +233,16 @@ export class Doc {
     return this.#tree.before(span, "units") + offset;
   }
 
-  /** The character of the id; undefined if it is not known. */
-  character({ site, seq }: Id): Character | undefined {
-    const span = this.#sites.get(site)?.find(seq);
+  /** The character of the id, and up to n in all of those behind it that can be told together; undefined if it is not known. */
+  stretch(id: Id, n = 1): Stretch | undefined {
+    const span = this.#sites.get(id.site)?.find(id.seq);
     if (!span) return undefined;
-    const from = unitsOf(span.text, span.n, seq - span.seq);
-    const to = unitsOf(span.text, span.n, seq - span.seq + 1);
+    const first = id.seq - span.seq;
+    n = Math.min(n, span.n - first);
+    const from = unitsOf(span.text, span.n, first);
+    const to = unitsOf(span.text, span.n, first + n);
     const pos = this.#tree.before(span, "units") + (span.deleted ? 0 : from);
-    return { pos, deleted: span.deleted, text: span.text.slice(from, to), sum: span.sum + seq - span.seq };
+    return { id, n, pos, deleted: span.deleted, text: span.text.slice(from, to), sum: span.sum + first };
   }
 
   /** Tells which of two characters that are known comes first in the document, as sort wants it. */
@@ -302,16 +311,20 @@ export class Doc {
   }
 
   #applyEarly(changed?: (change: Change) => void): void {
-    // One pass is enough, since what an operation needs has a lesser sum.
-    if (this.#early.length === 0) return;
-    this.#early = this.#early.filter((op) => {
+    // They are in the order of their sums, and what an operation needs has a lesser one, so one pass is enough.
+    const still: Op[] = [];
+    let i = 0;
+    for (; i < this.#early.length && this.#early[i]!.sum <= this.#clock + 1; i++) {
+      const op = this.#early[i]!;
       try {
-        return !this.#apply(op, changed);
+        if (!this.#apply(op, changed)) still.push(op);
+        else this.#earlyText -= textBytes(op);
       } catch (error) {
-        if (error instanceof TextError) return false;
-        throw error;
+        if (!(error instanceof TextError)) throw error;
+        this.#earlyText -= textBytes(op);
       }
-    });
+    }
+    if (still.length < i) this.#early.splice(0, i, ...still);
   }
 
   #wait(op: Op): void {
@@ -320,7 +333,9 @@ export class Doc {
       const { id, sum, n } = this.#early[i - 1]!;
       if (id.site === op.id.site && id.seq === op.id.seq && sum === op.sum && n >= op.n) return;
     }
-    if (this.#early.length === maxEarly) throw new TextError("full", "too many operations wait for others");
+    const text = textBytes(op);
+    if (this.#early.length === maxEarly || this.#earlyText + text > maxEarlyText) throw new TextError("full", "too many operations wait for others");
+    this.#earlyText += text;
     this.#early.splice(i, 0, op);
   }
 
@@ -328,12 +343,12 @@ export class Doc {
   #checkKnown(op: Op, known: number): void {
     const site = this.#sites.get(op.id.site)!;
     const base = this.#base.get(site.id) ?? 0;
-    for (let seq = op.id.seq, end = seq + known; seq < end; ) {
+    for (let seq = op.id.seq, end = seq + known; seq < end;) {
       const span = site.find(seq);
       const it = span ?? site.deletes[site.deleteAt(seq)];
-      const its = span ? span.seq : (it as Delete | undefined)?.id.seq ?? Infinity;
+      const its = span ? span.seq : ((it as Delete | undefined)?.id.seq ?? Infinity);
       if (it && its <= seq) {
-        const same = (it instanceof Span) === (op.kind === "insert") && it.session === op.session && it.sum - its === op.sum - op.id.seq;
+        const same = it instanceof Span === (op.kind === "insert") && it.session === op.session && it.sum - its === op.sum - op.id.seq;
         if (!same) throw malformed("the operation is known as another one");
         seq = its + it.n;
       } else {
@@ -349,13 +364,14 @@ export class Doc {
     const refs = this.#sites.get(ref.site);
     const step = op.kind === "delete" && op.back ? -1 : 1;
     const n = op.kind === "delete" ? op.n : 1;
-    for (let i = 0; i < n; ) {
+    for (let i = 0; i < n;) {
       const seq = ref.seq + step * i;
       if (!refs || seq > refs.seq) return false;
       const span = refs.find(seq);
       if (!span) throw malformed("the operation refers to what is no character");
       // Where the targets' sums rise with those of the operation, and where they fall, the first in the span decides.
-      if (span.session > op.session || span.sum + seq - span.seq >= op.sum + i) throw malformed("the operation is not greater than what it refers to");
+      if (span.session > op.session || span.sum + seq - span.seq >= op.sum + i)
+        throw malformed("the operation is not greater than what it refers to");
       i += step < 0 ? seq - span.seq + 1 : span.seq + span.n - seq;
     }
     return true;
@@ -463,6 +479,10 @@ export class Doc {
     const text = span.text.slice(unitsOf(span.text, span.n, offset));
     return { kind: "insert", id: { site: span.site.id, seq }, session: span.session, sum: v.sum, n: span.n - offset, origin, text };
   }
+}
+
+function textBytes(op: Op): number {
+  return op.kind === "insert" ? new TextEncoder().encode(op.text).length : 0;
 }
 
 /** Throws if the operation is none, whatever the document. */

@@ -21,15 +21,15 @@ export interface SessionOptions {
 }
 
 /**
- * What a session is at. loading: there is no document yet. online: what is done is sent and what others do comes. offline: there is no connection, and the session
- * tries to have one, unless it was asked to stay without. failed: it has given up, error tells why. closed: it was asked to end.
+ * What a session is at. loading: there is no document yet. online: what is done is sent and what others do comes. offline: there is no connection,
+ * and the session tries to have one, unless it was asked to stay without. failed: it has given up, error tells why. closed: it was asked to end.
  */
 export type Status = "loading" | "online" | "offline" | "failed" | "closed";
 
 /**
- * Why a session has given up. deleted: there is no such document, or not for the user. forbidden: the user is no longer a member, or may no longer write.
- * unauthenticated: there is no login. diverged: the server has another history than it had, such as after a restore from a backup. refused: it does not take the own
- * operations. store: what is done cannot be kept.
+ * Why a session has given up. deleted: there is no such document, or not for the user. forbidden: the user is no longer a member, or may no longer
+ * write. unauthenticated: there is no login. diverged: the server has another history than it had, such as after a restore from a backup. refused:
+ * it does not take the own operations. store: what is done cannot be kept.
  */
 export class SessionError extends Error {
   override readonly name = "SessionError";
@@ -102,8 +102,8 @@ const longestGoodbye = 1000;
 const renewAfter = 0.8;
 
 /**
- * A document of a server, that is edited here and elsewhere. What is done here is in the text at once, and is sent when there is a connection: in order, at least once, and
- * applied once. doc may be read at any time and is written by replace, or by commit.
+ * A document of a server, that is edited here and elsewhere. What is done here is in the text at once, and is sent when there is a connection: in
+ * order, at least once, and applied once. doc may be read at any time and is written by replace, or by commit.
  */
 export class DocumentSession {
   readonly id: string;
@@ -292,13 +292,18 @@ export class DocumentSession {
       const doc = Doc.load(state.snapshot, state.site, state.session);
       const own = decodeOps(state.pending);
       let last = doc.version.get(doc.site) ?? 0;
+      let acknowledged = 0;
       for (const { operations } of entries) {
         const ops = decodeOps(operations);
         doc.apply(ops);
-        own.push(...ops.filter(({ id }) => id.site === doc.site && id.seq > last));
+        for (const op of ops.filter(({ id }) => id.site === doc.site)) {
+          if (op.id.seq > last) own.push(op);
+          else acknowledged = op.id.seq + op.n - 1; // it is there twice: the server has sent it back
+        }
         last = doc.version.get(doc.site) ?? 0;
       }
       this.#outbox.add(own);
+      this.#acknowledge(acknowledged);
       this.#position = entries[entries.length - 1]?.position ?? state.position;
       this.#opened = state.opened;
       this.#begin(doc, entries);

@@ -82,7 +82,7 @@ const first = (chunk: Span[]) => chunk[0]!.seq;
 const own = (span: Span) => span.seq;
 
 /** The index of the last item whose number is at most that; -1: none. The items are in the order of their numbers. */
-function lastAtMost<T>(items: readonly T[], most: number, number: (item: T) => number): number {
+export function lastAtMost<T>(items: readonly T[], most: number, number: (item: T) => number): number {
   let low = 0;
   let high = items.length;
   while (low < high) {

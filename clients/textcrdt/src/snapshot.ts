@@ -102,7 +102,8 @@ export function readSnapshot(bytes: Uint8Array): Snapshot & { spans: Span[] } {
     const { lag } = state;
     if (bits & otherLag) state.lag += body.svarint();
     if (bits & otherSession) session = body.uvarint(greatest);
-    const needless = (bits & otherSite && state === before.state) || (bits & otherLag && state.lag === lag) || (bits & otherSession && session === before.session);
+    const needless =
+      (bits & otherSite && state === before.state) || (bits & otherLag && state.lag === lag) || (bits & otherSession && session === before.session);
     if (needless) throw malformed("a span is not told in the shortest way");
     const seq = state.next + body.svarint();
     const sum = seq + state.lag;
@@ -121,7 +122,11 @@ export function readSnapshot(bytes: Uint8Array): Snapshot & { spans: Span[] } {
   for (const span of spans) own.get(span.site)!.push(span);
   for (const [site, its] of own) {
     its.sort((a, b) => a.seq - b.seq);
-    const sound = its.every((span, i) => i === 0 || (its[i - 1]!.seq + its[i - 1]!.n <= span.seq && its[i - 1]!.sum + its[i - 1]!.n <= span.sum && its[i - 1]!.session <= span.session));
+    const sound = its.every(
+      (span, i) =>
+        i === 0 ||
+        (its[i - 1]!.seq + its[i - 1]!.n <= span.seq && its[i - 1]!.sum + its[i - 1]!.n <= span.sum && its[i - 1]!.session <= span.session),
+    );
     if (!sound) throw malformed("two spans contradict each other");
     site.fill(its);
   }

@@ -27,8 +27,8 @@ export interface Opened {
 }
 
 /**
- * Where a session keeps a document. Own operations are appended before they are sent, so that a replica that comes back never numbers something as it has
- * numbered something else.
+ * Where a session keeps a document. Own operations are appended before they are sent, so that a replica that comes back never numbers something as
+ * it has numbered something else.
  */
 export interface DocumentStore {
   /** What was saved, and appended since. */
@@ -43,8 +43,8 @@ export interface DocumentStore {
 }
 
 /**
- * Opens the store of a document in the browser's IndexedDB. The name should tell server, user and document. It gives undefined if another page has it open: that
- * replica must be another site.
+ * Opens the store of a document in the browser's IndexedDB. The name should tell server, user and document. It gives undefined if another page has
+ * it open: that replica must be another site.
  */
 export async function openIndexedDB(name: string): Promise<DocumentStore | undefined> {
   const release = await lock("rowcall-textcrdt " + name);

@@ -190,7 +190,10 @@ export class Tree {
     return children.indexOf(x!) - children.indexOf(y!);
   }
 
-  /** The last of the spans behind the given one (undefined: the start) that have greater vectors, without a lesser one between. Subtrees are passed as a whole. */
+  /**
+   * The last of the spans behind the given one (undefined: the start) that have greater vectors, without a lesser one between. Subtrees are passed
+   * as a whole.
+   */
   pass(after: Span | undefined, v: Vector): Span | undefined {
     const leaf = after?.leaf ?? this.first;
     for (let i = after ? leaf.spans.indexOf(after) + 1 : 0; i < leaf.spans.length; i++) {
@@ -222,7 +225,10 @@ export class Tree {
         let child = parent.children[i]!;
         if (!child.least?.less(0, v)) continue;
         while (child instanceof Inner) child = child.children.findLast((c) => c.least?.less(0, v))!;
-        return lastLess(child.spans.findLast((s) => s.less(0, v))!, v);
+        return lastLess(
+          child.spans.findLast((s) => s.less(0, v))!,
+          v,
+        );
       }
     }
     return undefined;

@@ -47,7 +47,10 @@ async function editor(session, options = {}) {
   return { session, view, text: () => view.state.doc.sliceString(0, undefined, "\n") };
 }
 
-const agree = (...all) => () => all.every(({ session, text }) => session.saved && session.doc.toString() === fake.doc.toString() && text() === fake.doc.toString());
+const agree =
+  (...all) =>
+  () =>
+    all.every(({ session, text }) => session.saved && session.doc.toString() === fake.doc.toString() && text() === fake.doc.toString());
 const type = ({ view }, text, userEvent = "input.type") => {
   for (const char of text) view.dispatch({ ...view.state.replaceSelection(char), userEvent });
 };
@@ -58,7 +61,13 @@ test("what is done in one editor is done in the others", async () => {
   await until(agree(a, b), a.session, b.session);
   assert.equal(b.text(), "one\ntwo 😀");
   // Several changes at once.
-  b.view.dispatch({ changes: [{ from: 0, insert: ">" }, { from: 3, to: 4, insert: "; " }, { from: 7, to: 10 }] });
+  b.view.dispatch({
+    changes: [
+      { from: 0, insert: ">" },
+      { from: 3, to: 4, insert: "; " },
+      { from: 7, to: 10 },
+    ],
+  });
   assert.equal(b.text(), ">one; two");
   await until(agree(a, b), a.session, b.session);
   assert.equal(a.text(), ">one; two");
@@ -74,13 +83,18 @@ test("the selection stays where it is while others edit", async () => {
   type(a, "0123456789");
   await until(agree(a, b), a.session, b.session);
   a.view.dispatch({ selection: { anchor: 3, head: 6 } });
-  b.view.dispatch({ changes: [{ from: 1, to: 2, insert: "abc" }, { from: 5, insert: "x" }] });
+  b.view.dispatch({
+    changes: [
+      { from: 1, to: 2, insert: "abc" },
+      { from: 5, insert: "x" },
+    ],
+  });
   await until(agree(a, b), a.session, b.session);
   const { from, to } = a.view.state.selection.main;
   assert.equal(a.text().slice(from, to), "34x5");
 });
 
-test("undo takes back one's own edits, step by step", async () => {
+test("undo takes back one's own edits, step by step", async (t) => {
   const [a, b] = [await editor(), await editor()];
   type(a, "hello");
   a.view.dispatch({ selection: { anchor: 0 } });
@@ -106,14 +120,20 @@ test("undo takes back one's own edits, step by step", async () => {
   assert.equal(a.text(), "> he");
   undo(a.view);
   assert.equal(a.text(), "> heLL");
-  // What is composed is one step, whatever others do meanwhile.
-  a.view.dispatch({ changes: { from: 6, insert: "n" }, userEvent: "input.type.compose" });
+  // What is composed is one step, whatever others do meanwhile, but not one with what was typed long before.
+  const now = performance.now.bind(performance);
+  let later = 0;
+  t.mock.method(performance, "now", () => now() + later);
+  type(a, "!");
+  later = 1000;
+  a.view.dispatch({ changes: { from: 7, insert: "n" }, userEvent: "input.type.compose" });
+  later = 2000;
   b.view.dispatch({ changes: { from: 0, insert: "__" } });
   await until(agree(a, b), a.session, b.session);
-  a.view.dispatch({ changes: { from: 8, to: 9, insert: "に" }, userEvent: "input.type.compose" });
-  assert.equal(a.text(), "__> heLLに");
+  a.view.dispatch({ changes: { from: 9, to: 10, insert: "に" }, userEvent: "input.type.compose" });
+  assert.equal(a.text(), "__> heLL!に");
   undo(a.view);
-  assert.equal(a.text(), "__> heLL");
+  assert.equal(a.text(), "__> heLL!");
 });
 
 test("the document gets lines that end with \\n, and no half characters", async () => {
@@ -148,7 +168,12 @@ test("the others' carets and selections are shown, and move with the text", asyn
   await until(() => selected(b)[0] === "world" && carets(a)[0] === "<b>", a.session, b.session);
   assert.deepEqual([carets(b), selected(a)], [["Ann"], []]);
   assert.match(a.view.dom.querySelector(".cm-peerCaret").getAttribute("style"), /^--peer: #[0-9a-f]{6};$/);
-  b.view.dispatch({ changes: [{ from: 0, to: 6 }, { from: 8, insert: "--" }] });
+  b.view.dispatch({
+    changes: [
+      { from: 0, to: 6 },
+      { from: 8, insert: "--" },
+    ],
+  });
   assert.deepEqual(selected(b), ["wo--rld"]);
   await until(agree(a, b), a.session, b.session);
   fake.notify("document_presence", { site: 99, user_id: 1, presence: { selection: { anchor: {}, head: "1" }, name: 7 } });

@@ -93,7 +93,10 @@ for (let seed = 1; seed <= 20; seed++) {
 test("surrogate pairs stay whole", () => {
   const doc = new Doc(1);
   doc.insert(0, "a😀b");
-  assert.deepEqual(doc.insert(2, "x").map((op) => op.kind), ["delete", "insert"]);
+  assert.deepEqual(
+    doc.insert(2, "x").map((op) => op.kind),
+    ["delete", "insert"],
+  );
   assert.equal(doc.toString(), "a\ufffdx\ufffdb");
   const other = new Doc(1);
   other.insert(0, "a😀b");
@@ -141,18 +144,50 @@ test("what cannot be is refused and changes nothing", () => {
     { ...remove, target: { site: 1, seq: 1 }, back: true },
   ];
   for (const op of bad) {
-    assert.throws(() => replica.apply([op]), (error) => error instanceof TextError && error.reason === "malformed" && error.index === 0, JSON.stringify(op));
+    assert.throws(
+      () => replica.apply([op]),
+      (error) => error instanceof TextError && error.reason === "malformed" && error.index === 0,
+      JSON.stringify(op),
+    );
     assert.deepEqual(replica.snapshot(), was);
   }
-  replica.apply([{ ...insert, sum: 9 }, { ...insert, id: { site: 2, seq: 2 } }, { ...insert, origin: { site: 3, seq: 1 } }]);
+  replica.apply([
+    { ...insert, sum: 9 },
+    { ...insert, id: { site: 2, seq: 2 } },
+    { ...insert, origin: { site: 3, seq: 1 } },
+  ]);
   assert.equal(replica.early, 3);
   assert.deepEqual(replica.snapshot(), was);
+});
+
+test("what waits is bounded", () => {
+  const replica = new Doc();
+  const insert = (seq, text) => ({ kind: "insert", id: { site: 2, seq }, session: 0, sum: seq, n: text.length, origin: { site: 0, seq: 0 }, text });
+  replica.apply([insert(2, "x".repeat(1 << 20))]);
+  assert.throws(
+    () => replica.apply([insert(1 << 21, "x")]),
+    (error) => error instanceof TextError && error.reason === "full",
+  );
+  const other = new Doc();
+  for (let i = 0; i < 10_000; i++) other.apply([insert(2 + i, "x")]);
+  assert.throws(
+    () => other.apply([insert(20_000, "x")]),
+    (error) => error instanceof TextError && error.reason === "full",
+  );
+  assert.equal(other.early, 10_000);
+  other.apply([insert(1, "x")]);
+  assert.deepEqual([other.early, other.length], [0, 10_001]);
+  other.apply([insert(20_000, "x")]);
+  assert.equal(other.early, 1);
 });
 
 test("bytes that are none are refused", () => {
   const doc = new Doc(5);
   const ops = [...doc.insert(0, "some text that is long enough"), ...doc.delete(2, 3), ...doc.insert(4, "ü😀")];
-  for (const [bytes, decode] of [[encodeOps(ops), decodeOps], [doc.snapshot(), Doc.load]]) {
+  for (const [bytes, decode] of [
+    [encodeOps(ops), decodeOps],
+    [doc.snapshot(), Doc.load],
+  ]) {
     const packed = pack(bytes);
     assert.deepEqual(unpack(packed), bytes);
     assert.deepEqual(pack(packed), packed);

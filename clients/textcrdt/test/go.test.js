@@ -13,7 +13,10 @@ import { randomEdit, randoms } from "./random.js";
 
 const folder = mkdtempSync(join(tmpdir(), "textcrdt-"));
 before(() => {
-  const built = spawnSync("go", ["build", "-o", join(folder, "replica"), "./replica"], { cwd: fileURLToPath(new URL(".", import.meta.url)), stdio: "inherit" });
+  const built = spawnSync("go", ["build", "-o", join(folder, "replica"), "./replica"], {
+    cwd: fileURLToPath(new URL(".", import.meta.url)),
+    stdio: "inherit",
+  });
   assert.equal(built.status, 0);
 });
 after(() => rmSync(folder, { recursive: true }));

@@ -24,7 +24,10 @@ export class Naive {
   }
 
   toString() {
-    return this.#characters.filter((it) => !it.deleted).map((it) => it.text).join("");
+    return this.#characters
+      .filter((it) => !it.deleted)
+      .map((it) => it.text)
+      .join("");
   }
 
   #index({ site, seq }) {

@@ -34,7 +34,8 @@ async function opened(options) {
 }
 
 const same = (...all) => all.every((s) => s.saved && s.doc.toString() === fake.doc.toString());
-const pushes = () => fake.calls.filter(({ method }) => method === "push_document_operations").map(({ params }) => decodeOps(Buffer.from(params.operations, "base64")));
+const pushes = () =>
+  fake.calls.filter(({ method }) => method === "push_document_operations").map(({ params }) => decodeOps(Buffer.from(params.operations, "base64")));
 
 test("what one does comes to the others", async () => {
   const a = await opened();
@@ -78,7 +79,10 @@ test("one push is under way at most, and what is typed meanwhile is one run", as
   fake.before = () => undefined;
   answer();
   await until(() => same(a), a);
-  assert.deepEqual(pushes().map((ops) => ops.map((op) => op.text ?? op.n)), [["a"], ["bcdef", 2]]);
+  assert.deepEqual(
+    pushes().map((ops) => ops.map((op) => op.text ?? op.n)),
+    [["a"], ["bcdef", 2]],
+  );
 });
 
 test("offline and back: nothing is lost and nothing comes twice", async () => {
@@ -137,7 +141,11 @@ test("a paste of 1 MB goes in parts that the server takes", async () => {
 
 for (const [name, fail, reason] of [
   ["who may no longer write", () => ((fake.role = "reader"), sessions[0].replace(0, 0, "x")), "forbidden"],
-  ["operations that are not taken", () => ((fake.before = (m) => (m === "push_document_operations" ? refusal("VALIDATION") : undefined)), sessions[0].replace(0, 0, "x")), "refused"],
+  [
+    "operations that are not taken",
+    () => ((fake.before = (m) => (m === "push_document_operations" ? refusal("VALIDATION") : undefined)), sessions[0].replace(0, 0, "x")),
+    "refused",
+  ],
   ["a document that is deleted", () => fake.notify("document_closed", { reason: "deleted" }), "deleted"],
   ["a member who is one no longer", () => fake.notify("document_closed", { reason: "forbidden" }), "forbidden"],
   ["a document that is gone", () => ((fake.before = (m) => (m === "open_document" ? refusal("NOT_FOUND") : undefined)), fake.cut()), "deleted"],
@@ -166,7 +174,8 @@ test("a document that cannot be opened is never ready", async () => {
 test("what the server only has too much of is tried again", async () => {
   const a = await opened();
   let times = 0;
-  fake.before = (method) => (method === "push_document_operations" && ++times <= 2 ? refusal(times === 1 ? "RATE_LIMITED" : "UNAVAILABLE", { retry_after_ms: 1 }) : undefined);
+  fake.before = (method) =>
+    method === "push_document_operations" && ++times <= 2 ? refusal(times === 1 ? "RATE_LIMITED" : "UNAVAILABLE", { retry_after_ms: 1 }) : undefined;
   a.replace(0, 0, "a");
   await until(() => same(a), a);
   assert.equal(times, 3);
@@ -178,7 +187,10 @@ test("each connection has a token of its own", async () => {
   fake.cut();
   await until(() => a.status === "offline", a);
   await until(() => a.status === "online", a);
-  assert.deepEqual(fake.calls.filter(({ method }) => method === "authenticate").map(({ params }) => params.token), ["token 1", "token 2"]);
+  assert.deepEqual(
+    fake.calls.filter(({ method }) => method === "authenticate").map(({ params }) => params.token),
+    ["token 1", "token 2"],
+  );
 });
 
 test("readers read", async () => {
@@ -319,6 +331,17 @@ test("a page that dies forgets nothing that it has sent", async () => {
   const again = open({ store: copy });
   await until(() => again.status === "online" && same(again), again);
   assert.equal(fake.doc.toString(), "zero one two three");
+});
+
+test("what the server has is known after a restart, too", async () => {
+  const store = memory();
+  const a = await opened({ store });
+  a.replace(0, 0, "one");
+  await until(() => same(a), a);
+  await a.close();
+  const b = open({ store: store.copy(), url: "ws://127.0.0.1:1" });
+  await b.ready();
+  assert.deepEqual([b.doc.toString(), b.saved], ["one", true]);
 });
 
 test("a store that fails ends the session, and one that cannot be read is begun anew", async () => {

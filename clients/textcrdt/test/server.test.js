@@ -91,7 +91,10 @@ test("a connection goes on with newer tokens", async (t) => {
     await until(() => a.saved, a);
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
-  assert.deepEqual(statuses.filter((status) => status !== "online"), []);
+  assert.deepEqual(
+    statuses.filter((status) => status !== "online"),
+    [],
+  );
 });
 
 test("a paste of 1 MB arrives, and a page that comes later opens it", async (t) => {

@@ -61,10 +61,11 @@ test("among others, undo takes back one's own", () => {
       unheard.clear();
     };
     const undone = (ops) => {
-      for (const op of ops) for (const char of op.text ?? "") {
-        assert.ok(!gone.has(char) || unheard.has(char), `${char} comes back, which the other deleted: ${seed}`);
-        back.add(char);
-      }
+      for (const op of ops)
+        for (const char of op.text ?? "") {
+          assert.ok(!gone.has(char) || unheard.has(char), `${char} comes back, which the other deleted: ${seed}`);
+          back.add(char);
+        }
       toOthers.push(...ops);
     };
     for (let i = 0; i < 40; i++) {

@@ -64,7 +64,10 @@ export function comments(rc: Rowcall, session: DocumentSession, id: string) {
   const changed = StateEffect.define<null>();
   const marks = (length: number): DecorationSet => {
     const places = all.map(placeOf).filter((place) => place !== undefined && place.to <= length) as { from: number; to: number }[];
-    return Decoration.set(places.map(({ from, to }) => Decoration.mark({ class: "cm-commented" }).range(from, to)), true);
+    return Decoration.set(
+      places.map(({ from, to }) => Decoration.mark({ class: "cm-commented" }).range(from, to)),
+      true,
+    );
   };
   const extension: Extension = StateField.define<DecorationSet>({
     create: (state) => marks(state.doc.length),

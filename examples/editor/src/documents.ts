@@ -13,7 +13,12 @@ export function documentList(rc: Rowcall, user: number) {
     location.hash = data.id;
     await refresh();
   };
-  const form = h("form", { style: "display: grid; gap: 6px", onsubmit: (event) => make(event).catch(complain) }, title, h("button", { testid: "create" }, "Create"));
+  const form = h(
+    "form",
+    { style: "display: grid; gap: 6px", onsubmit: (event) => make(event).catch(complain) },
+    title,
+    h("button", { testid: "create" }, "Create"),
+  );
   const element = h("nav", { class: "documents" }, form, list);
   let marked = "";
 
@@ -26,7 +31,8 @@ export function documentList(rc: Rowcall, user: number) {
   };
   const refresh = async () => {
     const { data } = await rc.list_documents({ list_options: { order_bys: "!edited_at", limit: 100, fields: ["id", "title", "owner_id"] } });
-    const link = (id: string, title: string, mine: boolean) => h("a", { href: "#" + id, testid: "document", title: mine ? "" : "shared with you" }, title + (mine ? "" : " ↗"));
+    const link = (id: string, title: string, mine: boolean) =>
+      h("a", { href: "#" + id, testid: "document", title: mine ? "" : "shared with you" }, title + (mine ? "" : " ↗"));
     list.replaceChildren(...data.map(({ id, title, owner_id }) => h("li", {}, link(id, title, owner_id === user))));
     mark(marked);
   };

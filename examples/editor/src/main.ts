@@ -34,7 +34,15 @@ function start(): void {
 function login(): void {
   const error = h("p", { class: "error", testid: "message" });
   const username = h("input", { id: "username", testid: "username", name: "username", value: "demo1", required: true, autocomplete: "username" });
-  const password = h("input", { id: "password", testid: "password", name: "password", type: "password", value: "welcome", required: true, autocomplete: "current-password" });
+  const password = h("input", {
+    id: "password",
+    testid: "password",
+    name: "password",
+    type: "password",
+    value: "welcome",
+    required: true,
+    autocomplete: "current-password",
+  });
   const form = h(
     "form",
     {

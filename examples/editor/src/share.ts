@@ -10,7 +10,10 @@ export function share(rc: Rowcall, id: string): HTMLElement {
     const [users, members] = await Promise.all([rc.list_users(), rc.list_document_members({ filters: { document_id: id } })]);
     const known = new Set(members.data.map(({ user_id }) => user_id));
     const others = users.data.filter((user) => !known.has(user.id));
-    select.replaceChildren(h("option", { value: "" }, "Share with …"), ...others.map(({ id, username }) => h("option", { value: String(id) }, username)));
+    select.replaceChildren(
+      h("option", { value: "" }, "Share with …"),
+      ...others.map(({ id, username }) => h("option", { value: String(id) }, username)),
+    );
   };
   select.addEventListener("change", () => {
     const data = { document_id: id, user_id: Number(select.value), role: "editor" } as const;
