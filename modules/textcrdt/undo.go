@@ -9,7 +9,7 @@ import (
 // chooses. All that it does is done by new operations, which go to the others as any do.
 //
 // What is taken back of an insertion is what is still there. What is taken back of a deletion is inserted again, at its place, as new
-// characters, except for what another site has deleted, too; anchors at the old ones stay where those were.
+// characters, except for what another site is known to have deleted, too; anchors at the old ones stay where those were.
 type Undo struct {
 	doc        *Doc
 	undo, redo []step
