@@ -56,7 +56,7 @@ func start(t *testing.T, cmd *exec.Cmd, port string) (stop func()) {
 		<-ended
 	}
 	t.Cleanup(stop)
-	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			_ = conn.Close()
 			return stop
