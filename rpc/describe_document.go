@@ -77,7 +77,7 @@ func (d describeText) push() jsonrpc.MethodOption {
 	return d.describe(doc{
 		idempotent: true,
 		summary:    "Append operations to a document's text",
-		description: "Those of one site, each site's in their order, up to 2,000 of them in 256 KiB. The answer comes when they are committed, with a `position` that has all of them. Operations that are there already are not added again, so a push " +
+		description: "Those of one site, each site's in their order, up to 2,000 of them in 256 KiB, with 8,388,608 ids. The answer comes when they are committed, with a `position` that has all of them. Operations that are there already are not added again, so a push " +
 			"of which the outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It cannot be a part of an atomic batch.",
 		params:  schemas{"operations": {Type: openrpc.Types{"string"}, Format: "byte", Description: batchWords}},
 		errors:  []apperr.Kind{apperr.ValidationFailed},

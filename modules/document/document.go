@@ -29,6 +29,7 @@ const (
 const (
 	MaxPush     = 256 << 10 // bytes of operations, also when they are unpacked
 	MaxRuns     = 2000      // operations
+	MaxIDs      = 8 << 20   // ids that they take: a few bytes can delete much
 	MaxPresence = 4 << 10   // bytes
 )
 

@@ -76,6 +76,8 @@ func TestPush(t *testing.T) {
 	wants(t, err, apperr.Forbidden, "")
 	wants(t, push(n, b, []byte("nothing")), apperr.ValidationFailed, "operations")
 	wants(t, push(n, b, make([]byte, document.MaxPush+1)), apperr.ValidationFailed, "operations")
+	vast := textcrdt.Op{ID: textcrdt.ID{Site: b.site, Seq: 1}, Sum: 2, N: document.MaxIDs + 1, Ref: textcrdt.ID{Site: a.site, Seq: 1}, Delete: true}
+	wants(t, push(n, b, textcrdt.AppendOps(nil, []textcrdt.Op{vast})), apperr.ValidationFailed, "operations")
 
 	// A batch with something bad is refused whole.
 	seq := b.Version()[b.site]

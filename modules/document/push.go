@@ -2,6 +2,7 @@ package document
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -17,7 +18,7 @@ import (
 
 // Push appends operations of one site, as textcrdt encodes them, packed or not, and returns a position by which all of them are committed.
 // What is there already is not added again, so a push can be repeated. It is done whole or not at all: VALIDATION at "operations" or
-// "operations[i]" for one that is malformed, that comes before what it builds upon, or that is too much (MaxPush, MaxRuns); FORBIDDEN for a
+// "operations[i]" for one that is malformed, that comes before what it builds upon, or that is too much (MaxPush, MaxRuns, MaxIDs); FORBIDDEN for a
 // site of somebody else, and for all but editors. It cannot be a part of a transaction. A ctx that ends is not waited for: then,
 // and after UNAVAILABLE or TIMEOUT, it is not known whether the operations were kept.
 func (h *Hub) Push(ctx context.Context, document uuid.UUID, site textcrdt.Site, operations []byte) (position int64, err error) {
@@ -30,7 +31,8 @@ func (h *Hub) Push(ctx context.Context, document uuid.UUID, site textcrdt.Site, 
 
 func decodePush(site textcrdt.Site, operations []byte) ([]textcrdt.Op, error) {
 	tooMuch := apperr.Validation(apperr.Issue{
-		Path: "operations", Reason: "are too many: a push has at most " + strconv.Itoa(MaxRuns) + " and " + strconv.Itoa(MaxPush) + " bytes",
+		Path: "operations",
+		Reason: fmt.Sprintf("are too many: a push has at most %d, with %d ids, in %d bytes", MaxRuns, MaxIDs, MaxPush),
 	})
 	if len(operations) > MaxPush {
 		return nil, tooMuch
@@ -50,9 +52,13 @@ func decodePush(site textcrdt.Site, operations []byte) ([]textcrdt.Op, error) {
 	case len(ops) > MaxRuns:
 		return nil, tooMuch
 	}
+	ids := 0
 	for i := range ops {
 		if ops[i].Site != site || site == 0 {
 			return nil, apperr.Validation(apperr.Issue{Path: apperr.Index("operations", i), Reason: "is of another site"})
+		}
+		if ids += ops[i].N; ids > MaxIDs { // which are at most 1<<31 each
+			return nil, tooMuch
 		}
 	}
 	return ops, nil

@@ -282,10 +282,10 @@ var (
 	// not come to: open it anew.
 	OpenDocument = rpcclient.Method[OpenDocumentParams, rpcclient.Data[OpenDocumentData]]{Name: "open_document"}
 	// PushDocumentOperations: append operations to a document's text. Those of one site, each site's in their order,
-	// up to 2,000 of them in 256 KiB. The answer comes when they are committed, with a `position` that has all of
-	// them. Operations that are there already are not added again, so a push of which the outcome is not known is
-	// repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It cannot be a part of an
-	// atomic batch.
+	// up to 2,000 of them in 256 KiB, with 8,388,608 ids. The answer comes when they are committed, with a
+	// `position` that has all of them. Operations that are there already are not added again, so a push of which the
+	// outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It
+	// cannot be a part of an atomic batch.
 	PushDocumentOperations = rpcclient.Method[PushDocumentOperationsParams, rpcclient.Data[PushDocumentOperationsData]]{Name: "push_document_operations", Idempotent: true}
 	// ReadDocumentOperations: read a document's operations after a position. `position` is that of the last one, or
 	// `since` if there are none. A page may have fewer than `limit`.

@@ -1125,10 +1125,10 @@ export interface Methods {
   };
   /**
    * Append operations to a document's text. Those of one site, each site's in their order, up to 2,000
-   * of them in 256 KiB. The answer comes when they are committed, with a `position` that has all of
-   * them. Operations that are there already are not added again, so a push of which the outcome is not
-   * known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It cannot be
-   * a part of an atomic batch.
+   * of them in 256 KiB, with 8,388,608 ids. The answer comes when they are committed, with a `position`
+   * that has all of them. Operations that are there already are not added again, so a push of which the
+   * outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors
+   * may. It cannot be a part of an atomic batch.
    */
   push_document_operations: {
     params: {
