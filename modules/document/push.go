@@ -31,7 +31,7 @@ func (h *Hub) Push(ctx context.Context, document uuid.UUID, site textcrdt.Site, 
 
 func decodePush(site textcrdt.Site, operations []byte) ([]textcrdt.Op, error) {
 	tooMuch := apperr.Validation(apperr.Issue{
-		Path: "operations",
+		Path:   "operations",
 		Reason: fmt.Sprintf("are too many: a push has at most %d, with %d ids, in %d bytes", MaxRuns, MaxIDs, MaxPush),
 	})
 	if len(operations) > MaxPush {
