@@ -70,18 +70,18 @@ export async function openIndexedDB(name: string): Promise<DocumentStore | undef
       const { state, entries, tx } = begin();
       state.put(saved, 0);
       entries.clear();
-      await committed(tx);
+      await commit(tx);
     },
     async append(more) {
       const { entries, tx } = begin();
       for (const entry of more) entries.add(entry);
-      await committed(tx);
+      await commit(tx);
     },
     async clear() {
       const { state, entries, tx } = begin();
       state.clear();
       entries.clear();
-      await committed(tx);
+      await commit(tx);
     },
     close() {
       db.close();
@@ -109,9 +109,10 @@ function done<T>(request: IDBRequest<T>): Promise<T> {
   });
 }
 
-function committed(tx: IDBTransaction): Promise<void> {
+function commit(tx: IDBTransaction): Promise<void> {
   return new Promise((resolve, reject) => {
     tx.oncomplete = () => resolve();
     tx.onabort = tx.onerror = () => reject(tx.error ?? new Error("IndexedDB failed"));
+    tx.commit(); // at once: it is done also when the page closes now, which would abort one that is open
   });
 }

@@ -304,6 +304,33 @@ function memory(saved, entries = []) {
   };
 }
 
+test("the network's end is heard of at once, and the page's", async (t) => {
+  const page = new EventTarget();
+  for (const name of ["addEventListener", "removeEventListener"]) {
+    globalThis[name] = page[name].bind(page);
+    t.after(() => delete globalThis[name]);
+  }
+  const kept = [];
+  const store = { load: async () => undefined, save: async (state) => kept.push(state), append: async (entries) => kept.push(...entries), close() {} };
+  const a = await opened({ store });
+  const b = await opened();
+  page.dispatchEvent(new Event("offline"));
+  await until(() => a.status === "offline", a);
+  await until(() => a.status === "online", a);
+  a.present({ name: "Ann" });
+  await until(() => b.peers.size === 1, b);
+  a.replace(0, 0, "sent ");
+  await until(() => same(a), a);
+  page.dispatchEvent(new Event("pagehide"));
+  await until(() => b.peers.size === 0, b);
+  a.disconnect();
+  a.replace(5, 0, "unsent");
+  const before = kept.length;
+  page.dispatchEvent(new Event("pagehide"));
+  await new Promise(setImmediate);
+  assert.equal(kept.length, before + 1);
+});
+
 test("a page that dies forgets nothing that it has sent", async () => {
   const store = memory();
   const a = await opened({ store });
