@@ -82,6 +82,20 @@ test("each sees where the other is", async (t) => {
   await b.page.locator(".cm-peerCaret, .cm-peerSelection").waitFor({ state: "detached" });
 });
 
+test("a comment stays at its text", async (t) => {
+  const { a, b } = await together(t, "one two three\n");
+  await a.select(4, 7);
+  await a.the("comment-body").fill("Why two?");
+  await a.the("comment").click();
+  await b.the("comment-item").filter({ hasText: "Why two?" }).waitFor();
+  const resolve = await b.the("resolve").elementHandle();
+  await a.type("zero ", 0);
+  await a.type("--", 10);
+  await b.the("quote").getByText("t--wo", { exact: true }).waitFor();
+  await resolve.click(); // it is still the same button
+  await a.the("comment-item").waitFor({ state: "detached" });
+});
+
 test("undo takes back one's own", async (t) => {
   const { a, b, id } = await together(t, "shared ");
   await a.type("mine", 7);
@@ -140,7 +154,7 @@ test("a window that is closed offline still has its edits", async (t) => {
 
 test("a megabyte can be pasted", async (t) => {
   const { a, b, id } = await together(t, "end");
-  const text = Array.from({ length: 30_000 }, (_, i) => `${i} of the lines that were pasted\r\n`).join("").slice(0, 1 << 20);
+  const text = Array.from({ length: 30_000 }, (_, i) => `${i} of the lines that were pasted\r\n\r\n`).join("").slice(0, 1 << 20);
   await a.paste(text, 0);
   await b.type("THE ", 0);
   const got = await agree(id, a, b);
@@ -208,6 +222,20 @@ test("windows go on when the server comes back", async (t) => {
     const text = await agree(id, a, b);
     for (const name of ["a", "b"]) assert.equal(text.match(new RegExp(`${name}${i}\\d+ `, "g")).join(""), typed(name, i));
   }
+});
+
+test("a page that is loaded without the server has its text", async (t) => {
+  const { a, b, id } = await together(t, "kept\n");
+  await a.type("all ", 0);
+  await agree(id, a, b);
+  await server.end("SIGKILL");
+  await a.page.reload();
+  await a.has("all kept\n");
+  await a.type("is ", 4);
+  await b.type("!", 8);
+  await server.start();
+  assert.equal(await agree(id, a, b), "all is kept!\n");
+  assert.equal(await a.the("message").textContent(), "");
 });
 
 test("a server that is killed has all that it has acknowledged", async (t) => {
