@@ -238,7 +238,7 @@ export class DocumentSession {
     this.#become("closed");
     clearTimeout(this.#presenceTimer);
     globalThis.removeEventListener?.("pagehide", this.#pageHides);
-    await Promise.race([this.#sayGoodbye(), this.#pause(longestGoodbye)]);
+    await Promise.race([this.#sayGoodbye(), this.#pause(longestGoodbye, this.#connecting?.signal)]);
     this.disconnect();
     await this.#restoring?.catch(() => {});
     await this.#journal?.written().catch(() => {});
