@@ -30,15 +30,15 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:8090", "the address to serve the page on")
 	server := flag.String("server", "http://127.0.0.1:8080", "the server's address")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *addr, *server); err != nil {
+	if err := run(*addr, *server); err != nil {
 		fmt.Fprintln(os.Stderr, "editor:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, addr, server string) error {
+func run(addr, server string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	to, err := url.Parse(server)
 	if err != nil {
 		return err
