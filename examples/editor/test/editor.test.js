@@ -229,6 +229,8 @@ test("a page that is loaded without the server has its text", async (t) => {
   await a.type("all ", 0);
   await agree(id, a, b);
   await server.end("SIGKILL");
+  const refusal = await b.page.evaluate(async () => (await fetch("/api/refresh", { method: "POST" })).json());
+  assert.equal(refusal.error.data.kind, "UNAVAILABLE"); // or the window would think that its login is spent
   await a.page.reload();
   await a.has("all kept\n");
   await a.type("is ", 4);
