@@ -247,7 +247,7 @@ export class DocumentSession {
 
   /** The page may be gone for good: what is begun now is still done. */
   readonly #pageHides = (): void => {
-    this.#journal?.written().catch(() => {});
+    if (this.#status !== "failed") this.#journal?.flush();
     void this.#sayGoodbye();
   };
 

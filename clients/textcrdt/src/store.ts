@@ -28,7 +28,7 @@ export interface Opened {
 
 /**
  * Where a session keeps a document. Own operations are appended before they are sent, so that a replica that comes back never numbers something as
- * it has numbered something else.
+ * it has numbered something else. What is called first is done first, whether it was waited for or not.
  */
 export interface DocumentStore {
   /** What was saved, and appended since. */

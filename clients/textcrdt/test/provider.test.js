@@ -311,7 +311,9 @@ test("the network's end is heard of at once, and the page's", async (t) => {
     t.after(() => delete globalThis[name]);
   }
   const kept = [];
-  const store = { load: async () => undefined, save: async (state) => kept.push(state), append: async (entries) => kept.push(...entries), close() {} };
+  let writing = Promise.resolve();
+  const keep = (...what) => (kept.push(...what), writing);
+  const store = { load: async () => undefined, save: keep, append: (entries) => keep(...entries), close() {} };
   const a = await opened({ store });
   const b = await opened();
   page.dispatchEvent(new Event("offline"));
@@ -326,9 +328,14 @@ test("the network's end is heard of at once, and the page's", async (t) => {
   a.disconnect();
   a.replace(5, 0, "unsent");
   const before = kept.length;
+  let written;
+  writing = new Promise((resolve) => (written = resolve));
   page.dispatchEvent(new Event("pagehide"));
-  await new Promise(setImmediate);
   assert.equal(kept.length, before + 1);
+  a.replace(0, 0, "while that is written ");
+  page.dispatchEvent(new Event("pagehide"));
+  assert.equal(kept.length, before + 2);
+  written();
 });
 
 test("a page that dies forgets nothing that it has sent", async () => {
