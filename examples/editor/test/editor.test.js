@@ -41,6 +41,16 @@ async function open(t, username, id, context) {
   return window;
 }
 
+/** Does something while there is no server, which the signal has ended. */
+async function down(signal, work) {
+  await server.end(signal);
+  try {
+    await work();
+  } finally {
+    await server.start();
+  }
+}
+
 /** Waits until the windows have sent all they have, and then until each has what the server has. */
 async function agree(id, ...windows) {
   await Promise.all(windows.map((window) => window.saved()));
@@ -214,10 +224,10 @@ test("windows go on when the server comes back", async (t) => {
   for (const [i, signal] of ["SIGTERM", "SIGKILL"].entries()) {
     const typing = Promise.all([a.type(typed("a", i)), b.type(typed("b", i))]);
     await b.contains(`a${i}5 `);
-    await server.end(signal);
-    await typing;
-    await Promise.all([a.status("offline"), b.status("offline")]);
-    await server.start();
+    await down(signal, async () => {
+      await typing;
+      await Promise.all([a.status("offline"), b.status("offline")]);
+    });
     await Promise.all([a.status("online"), b.status("online")]);
     const text = await agree(id, a, b);
     for (const name of ["a", "b"]) assert.equal(text.match(new RegExp(`${name}${i}\\d+ `, "g")).join(""), typed(name, i));
@@ -228,14 +238,14 @@ test("a page that is loaded without the server has its text", async (t) => {
   const { a, b, id } = await together(t, "kept\n");
   await a.type("all ", 0);
   await agree(id, a, b);
-  await server.end("SIGKILL");
-  const refusal = await b.page.evaluate(async () => (await fetch("/api/refresh", { method: "POST" })).json());
-  assert.equal(refusal.error.data.kind, "UNAVAILABLE"); // or the window would think that its login is spent
-  await a.page.reload();
-  await a.has("all kept\n");
-  await a.type("is ", 4);
-  await b.type("!", 8);
-  await server.start();
+  await down("SIGKILL", async () => {
+    const refusal = await b.page.evaluate(async () => (await fetch("/api/refresh", { method: "POST" })).json());
+    assert.equal(refusal.error.data.kind, "UNAVAILABLE"); // or the window would think that its login is spent
+    await a.page.reload();
+    await a.has("all kept\n");
+    await a.type("is ", 4);
+    await b.type("!", 8);
+  });
   assert.equal(await agree(id, a, b), "all is kept!\n");
   assert.equal(await a.the("message").textContent(), "");
 });
@@ -245,11 +255,12 @@ test("a server that is killed has all that it has acknowledged", async (t) => {
   await a.page.evaluate(() => probe.noteSaved());
   const typing = a.type("0123456789".repeat(50));
   await a.page.waitForFunction(() => probe.saved.length > 100);
-  await server.end("SIGKILL");
-  await typing;
-  const acknowledged = await a.page.evaluate(() => probe.saved);
-  await a.close();
-  await server.start();
+  let acknowledged;
+  await down("SIGKILL", async () => {
+    await typing;
+    acknowledged = await a.page.evaluate(() => probe.saved);
+    await a.close();
+  });
   const { data } = await owner.get_document_text({ id });
   assert.ok(data.text.startsWith(acknowledged), `it has ${data.text.length} of the ${acknowledged.length} characters`);
 });

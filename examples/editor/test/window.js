@@ -29,9 +29,9 @@ export const startBrowser = () =>
 
 /** What is put into each page: the editor as its own code sees it. */
 function putProbe() {
-  const view = () => document.querySelector(".cm-content").cmTile.root.view; // as EditorView.findFromDOM does
+  const view = () => document.querySelector(".cm-content")?.cmTile.root.view; // as EditorView.findFromDOM does
   globalThis.probe = {
-    text: () => view().state.sliceDoc(),
+    text: () => view()?.state.sliceDoc(),
     select(selection) {
       view().focus();
       view().dispatch({ selection });
