@@ -1,11 +1,11 @@
-# What can be done here. CI runs "make test check interop offline-test clients brokers".
+# What can be done here. CI runs "make test check interop offline-test clients editor-test brokers".
 
 GO            ?= go
 GOLANGCI_LINT  = $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME      ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt lint build race fuzz interop offline-test clients brokers quick-dev offline editor bench golden generate recreate-db
+.PHONY: help run test check fmt lint build race fuzz interop offline-test clients brokers quick-dev offline editor editor-test bench golden generate recreate-db
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ run: ## serve on 127.0.0.1:8080, for development: a private Postgres, migrations
 test: ## run the tests, on a private Postgres unless DATABASE_URL names one
 	$(GO) test ./...
 
-check: fmt lint build race fuzz ## all that must hold before a commit; CI runs it, and interop and clients
+check: fmt lint build race fuzz ## all that must hold before a commit; CI runs it, and the tests of clients and examples
 
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt these:"; echo "$$files"; exit 1; }
@@ -70,6 +70,13 @@ editor: ## serve the example of a text that several people edit, against the ser
 
 offline-test: ## test that example, which has a Go module of its own, against the server
 	cd examples/offline && $(GO) vet ./... && $(GO) test -count=1 ./...
+
+editor-test: ## test that page in Chromium, which is Debian's chromium, with the server; needs Node 20 and npm
+	$(GO) build -o bin/rowcall ./web/rowcall
+	cd clients/ts && npm ci --no-audit --no-fund && npm run build
+	cd examples/editor && npm ci --no-audit --no-fund && npm run build && npm run check
+	$(GO) build -o bin/editor ./examples/editor
+	cd examples/editor && npm test
 
 bench: ## requests per second beside pgbench and a hand-written handler, and text beside a gap buffer, as ratios
 	cd bench && $(GO) run .

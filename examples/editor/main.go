@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -29,15 +30,15 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:8090", "the address to serve the page on")
 	server := flag.String("server", "http://127.0.0.1:8080", "the server's address")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *addr, *server); err != nil {
+	if err := run(*addr, *server); err != nil {
 		fmt.Fprintln(os.Stderr, "editor:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, addr, server string) error {
+func run(addr, server string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	to, err := url.Parse(server)
 	if err != nil {
 		return err
@@ -58,9 +59,7 @@ func run(ctx context.Context, addr, server string) error {
 			r.Out.Host = r.In.Host
 		},
 		FlushInterval: -1,
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-			http.Error(w, "the server does not answer: is make run running?", http.StatusBadGateway)
-		},
+		ErrorHandler:  unavailable,
 	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -73,6 +72,19 @@ func run(ctx context.Context, addr, server string) error {
 		return err
 	}
 	return nil
+}
+
+// unavailable answers what the server could not. A call that did not get to it says so, as the server would: a client that cannot tell
+// whether its refresh token was used must give its login up.
+func unavailable(w http.ResponseWriter, _ *http.Request, err error) {
+	if op := (*net.OpError)(nil); !errors.As(err, &op) || op.Op != "dial" {
+		w.WriteHeader(http.StatusBadGateway)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":null,"error":{"code":5030,"message":"The server cannot be reached: is make run running?",`+
+		`"data":{"kind":"UNAVAILABLE","request_id":""}}}`)
 }
 
 // page tells browsers what the page may do: run its own script and no other.

@@ -261,7 +261,7 @@ class Binding {
         const mark = Decoration.mark({ class: "cm-peerSelection", attributes: { style: `--peer: ${color}` } });
         ranges.push(mark.range(Math.min(anchor, head), Math.max(anchor, head)));
       }
-      ranges.push(Decoration.widget({ widget: new Caret(name, color), side: head > anchor ? -1 : 1 }).range(head));
+      ranges.push(Decoration.widget({ widget: new Caret(name, color, formatAnchor(selection[1])), side: head > anchor ? -1 : 1 }).range(head));
     }
     return Decoration.set(ranges, true);
   }
@@ -309,17 +309,18 @@ function colorOf({ site, presence }: Peer): string {
   return typeof color === "string" && /^#([0-9a-f]{3}|[0-9a-f]{6})$/i.test(color) ? color : colors[site % colors.length]!;
 }
 
-/** The caret of somebody else, with a name. */
+/** The caret of somebody else, with a name. Whenever it is put elsewhere it is another element, whose name is seen for a while. */
 class Caret extends WidgetType {
   constructor(
     readonly name: string,
     readonly color: string,
+    readonly head: string,
   ) {
     super();
   }
 
   override eq(other: Caret): boolean {
-    return other.name === this.name && other.color === this.color;
+    return other.name === this.name && other.color === this.color && other.head === this.head;
   }
 
   override toDOM(): HTMLElement {
@@ -354,5 +355,8 @@ const theme = EditorView.baseTheme({
     whiteSpace: "nowrap",
     pointerEvents: "none",
     zIndex: 5,
+    animation: "cm-peerName 3s forwards",
   },
+  ".cm-peerCaret:hover::after": { animation: "none !important" },
+  "@keyframes cm-peerName": { "0%, 80%": { opacity: 1 }, "100%": { opacity: 0 } },
 });

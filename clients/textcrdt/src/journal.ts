@@ -55,6 +55,12 @@ export class Journal {
     return this.#writing;
   }
 
+  /** Begins to write what was noted, without waiting for what is being written: the page is about to go. */
+  flush(): void {
+    this.#writing = Promise.all([this.#writing, this.#write()]).then(() => {});
+    this.#writing.catch(this.#failed);
+  }
+
   async #write(): Promise<void> {
     this.#gathered();
     const entries = this.#entries;

@@ -133,6 +133,7 @@ export class DocumentSession {
   constructor(options: SessionOptions) {
     this.id = options.id;
     this.#options = options;
+    globalThis.addEventListener?.("pagehide", this.#pageHides);
     this.connect();
   }
 
@@ -236,14 +237,23 @@ export class DocumentSession {
     if (this.#status === "closed") return;
     this.#become("closed");
     clearTimeout(this.#presenceTimer);
-    if (this.#socket && this.#presence) {
-      const gone = this.#call("show_presence", { site: this.doc.site, presence: null }).catch(() => {});
-      await Promise.race([gone, this.#pause(longestGoodbye)]);
-    }
+    globalThis.removeEventListener?.("pagehide", this.#pageHides);
+    await Promise.race([this.#sayGoodbye(), this.#pause(longestGoodbye, this.#connecting?.signal)]);
     this.disconnect();
     await this.#restoring?.catch(() => {});
     await this.#journal?.written().catch(() => {});
     this.#options.store?.close();
+  }
+
+  /** The page may be gone for good: what is begun now is still done. */
+  readonly #pageHides = (): void => {
+    if (this.#status !== "failed") this.#journal?.flush();
+    void this.#sayGoodbye();
+  };
+
+  /** Lets the others know that nobody is here any more. */
+  async #sayGoodbye(): Promise<void> {
+    if (this.#socket && this.#presence) await this.#call("show_presence", { site: this.doc.site, presence: null }).catch(() => {});
   }
 
   /** Has connections, one after another, until it is asked to stop or gives up. */
@@ -332,6 +342,9 @@ export class DocumentSession {
     const socket = await Socket.open(this.#options.url, this.#options.WebSocket ?? WebSocket, signal);
     const trouble = new Promise<never>((_, reject) => (this.#trouble = reject));
     trouble.catch(() => {}); // it is heard of below, if that is reached
+    // Without this it would be heard of when an answer is late.
+    const offline = () => this.#trouble(new ConnectionError("The network is gone"));
+    globalThis.addEventListener?.("offline", offline);
     let timer: ReturnType<typeof setInterval> | undefined;
     let renewal: ReturnType<typeof setTimeout> | undefined;
     const authenticate = async () => {
@@ -353,6 +366,7 @@ export class DocumentSession {
       if (this.#presence) this.#show();
       await Promise.race([socket.closed, trouble]);
     } finally {
+      globalThis.removeEventListener?.("offline", offline);
       clearInterval(timer);
       clearTimeout(renewal);
       socket.close();

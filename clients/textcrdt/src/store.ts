@@ -28,7 +28,7 @@ export interface Opened {
 
 /**
  * Where a session keeps a document. Own operations are appended before they are sent, so that a replica that comes back never numbers something as
- * it has numbered something else.
+ * it has numbered something else. What is called first is done first, whether it was waited for or not.
  */
 export interface DocumentStore {
   /** What was saved, and appended since. */
@@ -70,18 +70,18 @@ export async function openIndexedDB(name: string): Promise<DocumentStore | undef
       const { state, entries, tx } = begin();
       state.put(saved, 0);
       entries.clear();
-      await committed(tx);
+      await commit(tx);
     },
     async append(more) {
       const { entries, tx } = begin();
       for (const entry of more) entries.add(entry);
-      await committed(tx);
+      await commit(tx);
     },
     async clear() {
       const { state, entries, tx } = begin();
       state.clear();
       entries.clear();
-      await committed(tx);
+      await commit(tx);
     },
     close() {
       db.close();
@@ -109,9 +109,10 @@ function done<T>(request: IDBRequest<T>): Promise<T> {
   });
 }
 
-function committed(tx: IDBTransaction): Promise<void> {
+function commit(tx: IDBTransaction): Promise<void> {
   return new Promise((resolve, reject) => {
     tx.oncomplete = () => resolve();
     tx.onabort = tx.onerror = () => reject(tx.error ?? new Error("IndexedDB failed"));
+    tx.commit(); // at once: it is done also when the page closes now, which would abort one that is open
   });
 }

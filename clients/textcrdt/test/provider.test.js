@@ -304,6 +304,40 @@ function memory(saved, entries = []) {
   };
 }
 
+test("the network's end is heard of at once, and the page's", async (t) => {
+  const page = new EventTarget();
+  for (const name of ["addEventListener", "removeEventListener"]) {
+    globalThis[name] = page[name].bind(page);
+    t.after(() => delete globalThis[name]);
+  }
+  const kept = [];
+  let writing = Promise.resolve();
+  const keep = (...what) => (kept.push(...what), writing);
+  const store = { load: async () => undefined, save: keep, append: (entries) => keep(...entries), close() {} };
+  const a = await opened({ store });
+  const b = await opened();
+  page.dispatchEvent(new Event("offline"));
+  await until(() => a.status === "offline", a);
+  await until(() => a.status === "online", a);
+  a.present({ name: "Ann" });
+  await until(() => b.peers.size === 1, b);
+  a.replace(0, 0, "sent ");
+  await until(() => same(a), a);
+  page.dispatchEvent(new Event("pagehide"));
+  await until(() => b.peers.size === 0, b);
+  a.disconnect();
+  a.replace(5, 0, "unsent");
+  const before = kept.length;
+  let written;
+  writing = new Promise((resolve) => (written = resolve));
+  page.dispatchEvent(new Event("pagehide"));
+  assert.equal(kept.length, before + 1);
+  a.replace(0, 0, "while that is written ");
+  page.dispatchEvent(new Event("pagehide"));
+  assert.equal(kept.length, before + 2);
+  written();
+});
+
 test("a page that dies forgets nothing that it has sent", async () => {
   const store = memory();
   const a = await opened({ store });

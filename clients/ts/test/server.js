@@ -13,29 +13,43 @@ export async function startRowcall(settings = {}) {
   const folder = await mkdtemp(join(tmpdir(), "rowcall-"));
   const { DATABASE_URL, ...environment } = process.env;
   const program = fileURLToPath(new URL("../../../bin/rowcall", import.meta.url));
-  const server = spawn(program, ["dev"], {
-    env: { ...environment, ROWCALL_DATA_DIR: folder, ROWCALL_ADDR: "127.0.0.1:0", ...settings },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  const exited = once(server, "exit");
-  const log = [];
-  const url = await new Promise((resolve, reject) => {
-    server.on("error", reject);
-    server.on("exit", () => reject(new Error("the server did not start:\n" + log.join("\n"))));
-    createInterface({ input: server.stderr }).on("line", (line) => {
-      log.push(line);
-      const found = /serving\s+\{"address": "([^"]+)"/.exec(line);
-      if (found) resolve("http://" + found[1]);
-    });
-  });
-  return {
-    url,
-    async stop() {
-      server.kill("SIGTERM");
+  let address = "127.0.0.1:0";
+  let server;
+  let exited;
+  const it = {
+    url: "",
+    /** Starts it again, where it was, after end. */
+    async start() {
+      server = spawn(program, ["dev"], {
+        env: { ...environment, ROWCALL_DATA_DIR: folder, ROWCALL_ADDR: address, ...settings },
+        stdio: ["ignore", "ignore", "pipe"],
+      });
+      exited = once(server, "exit");
+      const log = [];
+      address = await new Promise((resolve, reject) => {
+        server.on("error", reject);
+        server.on("exit", () => reject(new Error("the server did not start:\n" + log.join("\n"))));
+        createInterface({ input: server.stderr }).on("line", (line) => {
+          log.push(line);
+          const found = /serving\s+\{"address": "([^"]+)"/.exec(line);
+          if (found) resolve(found[1]);
+        });
+      });
+      it.url = "http://" + address;
+    },
+    /** Ends it by the signal. */
+    async end(signal) {
+      server.kill(signal);
       await exited;
+    },
+    /** Ends it, and all that it has kept. */
+    async stop() {
+      await it.end("SIGTERM");
       await rm(folder, { recursive: true, force: true });
     },
   };
+  await it.start();
+  return it;
 }
 
 /**

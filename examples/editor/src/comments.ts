@@ -7,6 +7,9 @@ import type { DocumentSession } from "rowcall-textcrdt/provider";
 
 import { complain, h } from "./dom.js";
 
+/** How much of the text a comment shows. */
+const longestQuote = 200;
+
 export function comments(rc: Rowcall, session: DocumentSession, id: string) {
   let all: DocumentComment[] = [];
   let view: EditorView | undefined;
@@ -42,18 +45,30 @@ export function comments(rc: Rowcall, session: DocumentSession, id: string) {
     view?.focus();
   };
   const item = (comment: DocumentComment) => {
-    const place = placeOf(comment);
-    const quote = place ? [h("blockquote", { testid: "quote", onclick: () => select(comment) }, session.doc.slice(place.from, place.to))] : [];
+    const quote = h("blockquote", { testid: "quote", onclick: () => select(comment) });
     const resolve = () => rc.update_document_comment({ id: comment.id, data: { resolved: true } }).catch(complain);
+    quotes.push(() => {
+      const place = placeOf(comment);
+      const text = place ? session.doc.slice(place.from, Math.min(place.to, place.from + longestQuote)) : "";
+      quote.hidden = !place;
+      if (quote.textContent !== text) quote.textContent = text;
+    });
     return h(
       "li",
       { testid: "comment-item" },
-      ...quote,
+      quote,
       h("p", {}, comment.body),
       h("footer", {}, new Date(comment.ctime).toLocaleString(), h("button", { testid: "resolve", onclick: resolve }, "Resolve")),
     );
   };
-  const draw = () => list.replaceChildren(...all.map(item));
+  // What the comments are about changes with every key; the rest of them stays, so that it can be clicked.
+  let quotes: (() => void)[] = [];
+  const requote = () => quotes.forEach((it) => it());
+  const draw = () => {
+    quotes = [];
+    list.replaceChildren(...all.map(item));
+    requote();
+  };
   const refresh = async () => {
     const filters = { document_id: id, resolved: false, parent_id: null };
     ({ data: all } = await rc.list_document_comments({ filters, list_options: { order_bys: "ctime", limit: 200 } }));
@@ -84,7 +99,7 @@ export function comments(rc: Rowcall, session: DocumentSession, id: string) {
     const soon = () => (waiting ??= setTimeout(() => ((waiting = undefined), stop.signal.aborted || refresh().catch(complain)), 200));
     for await (const _ of rc.changes({ entities: ["document_comment"], signal: stop.signal, onHello: soon })) soon();
   };
-  const leave = session.on("change", () => draw());
+  const leave = session.on("change", requote);
   return {
     element,
     extension,

@@ -3,8 +3,9 @@ import { defaultKeymap, indentWithTab } from "@codemirror/commands";
 import { go } from "@codemirror/lang-go";
 import { javascript } from "@codemirror/lang-javascript";
 import { markdown } from "@codemirror/lang-markdown";
-import { bracketMatching, defaultHighlightStyle, indentOnInput, syntaxHighlighting } from "@codemirror/language";
+import { bracketMatching, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { drawSelection, EditorView, highlightActiveLine, highlightActiveLineGutter, keymap, lineNumbers } from "@codemirror/view";
+import { classHighlighter } from "@lezer/highlight";
 import type { Rowcall, Session } from "rowcall";
 import { collaboration } from "rowcall-textcrdt/codemirror";
 import { type DocumentSession as Editing, DocumentSession, openIndexedDB } from "rowcall-textcrdt/provider";
@@ -63,10 +64,15 @@ function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLE
   offline.addEventListener("change", () => (offline.checked ? session.disconnect() : session.connect()));
   const peers = h("span", { class: "peers", testid: "peers" });
   const text = h("div", { class: "text", testid: "text" });
+  const sharing = share(rc, id);
   const notes = comments(rc, session, id);
 
   const told = () => {
     const { error } = session;
+    if (session.status === "online" && status.dataset["status"] !== "online") {
+      complain("");
+      sharing.refresh();
+    }
     status.dataset["status"] = session.status;
     status.dataset["saved"] = String(session.saved);
     const mode = session.readOnly && !error ? ", read only" : "";
@@ -76,7 +82,7 @@ function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLE
   const met = () => {
     const marks = [...session.peers.values()].map(({ user, presence }) => {
       const name = String(presence.name ?? "?");
-      return h("span", { style: `--peer: ${colorOf(user)}`, title: name, testid: "peer" }, name.slice(0, 1) + name.slice(-1));
+      return h("span", { style: `--peer: ${colorOf(user)}`, title: name, testid: "peer" }, initials(name));
     });
     peers.replaceChildren(...marks);
   };
@@ -90,7 +96,7 @@ function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLE
       drawSelection(),
       indentOnInput(),
       bracketMatching(),
-      syntaxHighlighting(defaultHighlightStyle, { fallback: true }),
+      syntaxHighlighting(classHighlighter),
       languageOf(session.document?.title ?? ""),
       EditorView.lineWrapping,
       collaboration(session, { name: user.name, color: colorOf(user.id) }),
@@ -100,7 +106,7 @@ function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLE
   });
   notes.attach(view);
   element.replaceChildren(
-    h("div", { class: "bar" }, title, status, h("label", { for: "offline" }, offline, " offline"), share(rc, id), peers),
+    h("div", { class: "bar" }, title, status, h("label", { for: "offline" }, offline, " offline"), sharing.element, peers),
     text,
     notes.element,
   );
@@ -113,6 +119,11 @@ function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLE
     notes.close();
     view.destroy();
   });
+}
+
+/** The first characters of the first two words. */
+function initials(name: string): string {
+  return name.split(/\s+/, 2).map((word) => [...word][0] ?? "").join("");
 }
 
 function languageOf(title: string) {
