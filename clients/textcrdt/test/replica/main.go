@@ -3,7 +3,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/go-json-experiment/json"
@@ -42,7 +44,10 @@ func run() error {
 	d := textcrdt.New(0, 0)
 	for {
 		var c command
-		if err := json.UnmarshalDecode(in, &c); err != nil {
+		switch err := json.UnmarshalDecode(in, &c); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
 			return err
 		}
 		var a answer
