@@ -40,6 +40,8 @@ type typist struct {
 	seq, sum uint32         // of the last character
 	at       []atomic.Int64 // when each was typed, by seq, in Unix nanoseconds
 	answered atomic.Int64
+
+	others atomic.Pointer[map[textcrdt.Site]*typist] // of the same document, by the time that somebody types
 }
 
 // typing is what typists have got of each other.
@@ -122,8 +124,8 @@ func (t *typist) press(ctx context.Context) error {
 
 var operationsOf = []byte(`"operations":"`)
 
-// watch reads what the others of its document type, until the context ends.
-func (t *typist) watch(ctx context.Context, all map[textcrdt.Site]*typist, into *typing) error {
+// watch reads what the others of its document type, until the context ends. It is on from the beginning, as it answers pings, too.
+func (t *typist) watch(ctx context.Context, into *typing) error {
 	var took []time.Duration
 	defer func() {
 		into.mu.Lock()
@@ -159,78 +161,39 @@ func (t *typist) watch(ctx context.Context, all map[textcrdt.Site]*typist, into 
 			return err
 		}
 		for _, op := range ops {
-			if op.Site == t.site || all[op.Site] == nil {
+			other := (*t.others.Load())[op.Site]
+			if op.Site == t.site || other == nil {
 				continue
 			}
 			for i := range op.N {
-				took = append(took, time.Duration(now-all[op.Site].at[int(op.Seq)+i].Load()))
+				took = append(took, time.Duration(now-other.at[int(op.Seq)+i].Load()))
 				into.delivered.Add(1)
 			}
 		}
 	}
 }
 
-// typed is what a run of typists has come to.
-type typed struct {
-	took              []time.Duration
-	cpu               time.Duration
-	delivered, frames int64
-}
-
 // typeTogether lets each typist press their keys, evenly over the time, and waits until all others have got them.
-func (b *bench) typeTogether(ctx context.Context, documents map[string][]*typist, keys int, d time.Duration) (r typed, err error) {
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	var into typing
-	var all []*typist
-	want := int64(0)
-	for _, of := range documents {
-		all = append(all, of...)
-		want += int64(len(of) * (len(of) - 1) * keys)
-	}
-	slices.SortFunc(all, func(a, b *typist) int { return strings.Compare(a.document, b.document) })
-	ended := make(chan error, len(all))
-	for _, of := range documents {
-		sites := map[textcrdt.Site]*typist{}
-		for _, t := range of {
-			sites[t.site] = t
-		}
-		for _, t := range of {
-			go func() { ended <- t.watch(watching, sites, &into) }()
-		}
-	}
-	from, err := b.rowcall.state(ctx, "/")
-	if err != nil {
-		return r, err
-	}
+func (b *bench) typeTogether(ctx context.Context, all []*typist, keys int, want int64, into *typing, ended <-chan error) error {
 	start := time.Now()
-	step := d / time.Duration(keys*len(all))
+	step := typingFor / time.Duration(keys*len(all))
 	for i := range keys * len(all) {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * step)))
 		if err := all[i%len(all)].press(ctx); err != nil {
-			return r, err
+			return err
 		}
 	}
 	late := time.After(patience)
 	for into.delivered.Load() < want {
 		select {
 		case err := <-ended:
-			return r, errors.Join(err, errors.New("a typist's stream has ended"))
+			return errors.Join(err, errors.New("a typist's stream has ended"))
 		case <-late:
-			return r, fmt.Errorf("%d of %d characters have been delivered", into.delivered.Load(), want)
+			return fmt.Errorf("%d of %d characters have been delivered", into.delivered.Load(), want)
 		case <-time.After(time.Millisecond):
 		}
 	}
-	to, err := b.rowcall.state(ctx, "/")
-	if err != nil {
-		return r, err
-	}
-	stop()
-	for range all {
-		err = errors.Join(err, <-ended)
-	}
-	r = typed{into.took, to.CPU - from.CPU, into.delivered.Load(), into.frames.Load()}
-	return r, err
+	return nil
 }
 
 // typingWorkload is so many documents with so many typists each.
@@ -259,14 +222,23 @@ func typingWorkload(documents, each int, rate float64) workload {
 	}
 }
 
+// typed is what a run of typists has come to.
+type typed struct {
+	took              []time.Duration
+	cpu               time.Duration
+	delivered, frames int64
+}
+
 func (b *bench) typeOnce(ctx context.Context, documents, each, keys int) (r typed, err error) {
 	c := b.client()
-	open := map[string][]*typist{}
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	var into typing
+	var all []*typist
+	ended := make(chan error, documents*each)
 	defer func() {
-		for _, of := range open {
-			for _, t := range of {
-				_ = t.conn.CloseNow()
-			}
+		for _, t := range all {
+			_ = t.conn.CloseNow()
 		}
 	}()
 	for range documents {
@@ -274,15 +246,35 @@ func (b *bench) typeOnce(ctx context.Context, documents, each, keys int) (r type
 		if err != nil {
 			return r, err
 		}
+		sites := map[textcrdt.Site]*typist{}
 		for range each {
 			t, err := b.sitDown(ctx, c, id, keys)
 			if err != nil {
 				return r, err
 			}
-			open[id] = append(open[id], t)
+			all, sites[t.site] = append(all, t), t
+		}
+		for _, t := range sites {
+			t.others.Store(&sites)
+			go func() { ended <- t.watch(watching, &into) }()
 		}
 	}
-	return b.typeTogether(ctx, open, keys, typingFor)
+	from, err := b.rowcall.state(ctx, "/")
+	if err != nil {
+		return r, err
+	}
+	if err := b.typeTogether(ctx, all, keys, int64(len(all)*(each-1)*keys), &into, ended); err != nil {
+		return r, err
+	}
+	to, err := b.rowcall.state(ctx, "/")
+	if err != nil {
+		return r, err
+	}
+	stop()
+	for range all {
+		err = errors.Join(err, <-ended)
+	}
+	return typed{into.took, to.CPU - from.CPU, into.delivered.Load(), into.frames.Load()}, err
 }
 
 // paste measures how long a large paste takes until another editor has it, and oldDocuments how long a document with a long history takes to open.
