@@ -37,14 +37,10 @@ func decodePush(site textcrdt.Site, operations []byte) ([]textcrdt.Op, error) {
 	if len(operations) > MaxPush {
 		return nil, tooMuch
 	}
-	plain, err := textcrdt.Unpack(operations)
-	if err == nil && len(plain) > MaxPush {
+	if size, err := textcrdt.UnpackedSize(operations); err == nil && size > MaxPush {
 		return nil, tooMuch
 	}
-	var ops []textcrdt.Op
-	if err == nil {
-		ops, err = textcrdt.DecodeOps(plain)
-	}
+	ops, err := textcrdt.DecodeOps(operations)
 	switch {
 	case err != nil:
 		return nil, apperr.Wrap(apperr.ValidationFailed, "Validation failed: operations are malformed", err).
