@@ -144,6 +144,14 @@ func split(op textcrdt.Op) []textcrdt.Op {
 	return append(parts, op)
 }
 
+// PositionOf returns the position of a document that begins with a text, which Begin takes.
+func PositionOf(text string) int64 {
+	if text == "" || !utf8.ValidString(text) {
+		return 0
+	}
+	return int64(len(split(textcrdt.Op{N: utf8.RuneCountInString(text), Text: text})))
+}
+
 // Begin gives a document that has been made in the transaction its first text. VALIDATION at "text" for one that is not UTF-8.
 func Begin(tx *store.Tx, document uuid.UUID, text string) error {
 	if !utf8.ValidString(text) {
