@@ -68,6 +68,7 @@ func (d *Document) PrepareCreate(tx *store.Tx) error {
 
 // CreateDocument adds a document with its owner's membership and a text, in one transaction. Paths of issues begin with data, or are text.
 func CreateDocument(tx *store.Tx, d Document, text string) (Document, error) {
+	d.Position = document.PositionOf(text)
 	err := tx.InTx(func(tx *store.Tx) (err error) {
 		if d, err = Documents.Create(tx, d); err != nil {
 			return apperr.Under("data", err)

@@ -34,6 +34,9 @@ func (g group[G, M]) delete(tx *store.Tx, id uuid.UUID, version store.Version) (
 				return err
 			}
 		}
+		if err = g.hold(tx, id, owner); err != nil {
+			return err
+		}
 		if row, err = g.rows.Delete(tx, id, version); err != nil {
 			return err
 		}
@@ -41,6 +44,13 @@ func (g group[G, M]) delete(tx *store.Tx, id uuid.UUID, version store.Version) (
 		return err
 	})
 	return row, err
+}
+
+// hold locks a membership against whoever writes by it below the group, who locks it before the group: so must who deletes both.
+func (g group[G, M]) hold(tx *store.Tx, id uuid.UUID, user int64) error {
+	_, err := tx.Exec(fmt.Sprintf(`SELECT FROM %s WHERE tenant_id = $1 AND %s = $2 AND user_id = $3 FOR UPDATE`, g.members.Entity(), g.column),
+		tx.Actor.Tenant, id, user)
+	return err
 }
 
 // remove removes some of a group's memberships, those of which the user's id is or is not the one given, and tells whether there are more.

@@ -51,7 +51,7 @@ func (d describeText) open() jsonrpc.MethodOption {
 			"if there is `more`, go on with read_document_operations. `version` has the number of each site's last operation. RESYNC_REQUIRED for a `since` that the document has not come to: open it anew.",
 		errors: []apperr.Kind{apperr.ResyncRequired},
 		example: &example{object{value("id", d.exampleID())}, dataOf(object{
-			value("document", d.exampleRow()), value("role", document.Editor), value("site", 1), value("session", 1), value("snapshot", nil),
+			value("document", d.exampleRow(value("position", 0))), value("role", document.Editor), value("site", 1), value("session", 1), value("snapshot", nil),
 			value("snapshot_position", 0), value("version", object{}), value("presence", []any{}),
 			value("operations", ""), value("position", 0), value("more", false),
 		})},
@@ -80,7 +80,7 @@ func (d describeText) push() jsonrpc.MethodOption {
 		description: "Those of one site, each site's in their order, up to 2,000 of them in 256 KiB, with 8,388,608 ids. The answer comes when they are committed, with a `position` that has all of them. Operations that are there already are not added again, so a push " +
 			"of which the outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It cannot be a part of an atomic batch.",
 		params:  schemas{"operations": {Type: openrpc.Types{"string"}, Format: "byte", Description: batchWords}},
-		errors:  []apperr.Kind{apperr.ValidationFailed},
+		errors:  []apperr.Kind{apperr.InvalidRequest, apperr.ValidationFailed},
 		example: &example{object{value("id", d.exampleID()), value("site", 1), value("operations", exampleBatch)}, positionAt(1)},
 	})
 }
@@ -106,7 +106,7 @@ func (d describeText) edit() jsonrpc.MethodOption {
 		description: "For callers who have no replica. `at` is a place in the text as it was at `position`, or as it is now: what others have done since then stays. Editors may. " +
 			"Unlike push_document_operations it is not idempotent: if the outcome is not known, look at the text. It cannot be a part of an atomic batch.",
 		params:  schemas{"edits": edits},
-		errors:  []apperr.Kind{apperr.ValidationFailed},
+		errors:  []apperr.Kind{apperr.InvalidRequest, apperr.ValidationFailed},
 		example: &example{object{value("id", d.exampleID()), value("edits", []any{object{value("at", 0), value("insert", "hi")}})}, positionAt(1)},
 	})
 }
@@ -116,7 +116,7 @@ func (d describeText) restore() jsonrpc.MethodOption {
 		idempotent:  true,
 		summary:     "Make a document's text what it was",
 		description: "At a `position`, or in a version. It is done by new operations, so that nothing of its history is lost, and who has the document open sees it. Editors may. It cannot be a part of an atomic batch.",
-		errors:      []apperr.Kind{apperr.ValidationFailed},
+		errors:      []apperr.Kind{apperr.InvalidRequest, apperr.ValidationFailed},
 		example:     &example{object{value("id", d.exampleID()), value("position", 1)}, positionAt(2)},
 	})
 }

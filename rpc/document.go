@@ -22,7 +22,7 @@ func documentMethods(m *jsonrpc.Mux, api API) {
 		params:      schemas{"data": d.ref("Create"), "text": firstText},
 		data:        d.row(),
 		errors:      writeErrors,
-		example:     &example{object{value("data", d.exampleNew()), value("text", "package main\n")}, writtenOf(d.exampleRow())},
+		example:     &example{object{value("data", d.exampleNew()), value("text", "package main\n")}, writtenOf(d.exampleRow(value("position", 1)))},
 	}))
 	handleWrite(m, api, "update_document", n.update, d.update())
 	handleWrite(m, api, "delete_document", deleteDocument, described(doc{

@@ -2,7 +2,9 @@ package rpc_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -278,4 +280,36 @@ func TestDocumentIsDeletedWhole(t *testing.T) {
 		}
 	}
 	newDocument(c.owner, document) // nor is anything in the way of another
+}
+
+// Who writes below a document locks their membership, and then the document. Whoever deletes it does so in that order, too, so that they do not
+// wait for each other, also if they are the same user.
+func TestDeletingADocumentLocksTheMembershipFirst(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	c := s.As(t, "demo1")
+	newDocument(c, document)
+	writer, err := s.DB.Owner(t).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Rollback() //nolint:errcheck // it may be over
+	if _, err := writer.ExecContext(t.Context(), `SELECT FROM document_member WHERE document_id = $1 FOR SHARE`, document); err != nil {
+		t.Fatal(err)
+	}
+	var deleted sync.WaitGroup
+	deleted.Go(func() { rpctest.Call[row](c, "delete_document", row{"id": document}) })
+	for waiting, end := 0, time.Now().Add(10*time.Second); waiting == 0; {
+		err := writer.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid`).Scan(&waiting)
+		if err != nil || time.Now().After(end) {
+			t.Fatal("nobody waits: ", err)
+		}
+	}
+	if _, err := writer.ExecContext(t.Context(), `SELECT FROM document WHERE id = $1 FOR KEY SHARE NOWAIT`, document); err != nil {
+		t.Error("it has the document already: ", err)
+	}
+	if err := writer.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	deleted.Wait()
 }

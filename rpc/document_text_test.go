@@ -189,7 +189,7 @@ func TestDocumentTexts(t *testing.T) {
 	c := newCast(t)
 	const other = "01890a5d-ac96-774b-bcce-b302099a8060"
 	made := rpctest.Call[row](c.owner, "create_document", row{"data": row{"id": other, "title": "x"}, "text": "Hello 🚀"})
-	if made["title"] != "x" {
+	if made["title"] != "x" || made["position"] != 1.0 {
 		t.Errorf("made %v", made)
 	}
 	if text := rpctest.Call[row](c.owner, "get_document_text", row{"id": other}); text["text"] != "Hello 🚀" || text["position"] != 1.0 {

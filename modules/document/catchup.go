@@ -27,6 +27,7 @@ func (r *room) catchUp(tx *store.Tx) error {
 		switch {
 		case since == nowhere:
 			r.position = part.head
+			r.hub.askPresence(r.key)
 			return nil
 		case part.head < since:
 			return fmt.Errorf("%w: it has gone back from %d to %d", errCorrupt, since, part.head)
@@ -63,7 +64,7 @@ func (r *room) readMembers(tx *store.Tx) (err error) {
 	}
 	for _, s := range r.presence {
 		if r.members[s.User] == "" {
-			r.tell(s.leave(), false) // the other nodes find out themselves
+			r.tell(s.leave())
 		}
 	}
 	return nil

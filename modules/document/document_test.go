@@ -2,7 +2,9 @@ package document_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -78,6 +80,13 @@ func TestPush(t *testing.T) {
 	wants(t, push(n, b, make([]byte, document.MaxPush+1)), apperr.ValidationFailed, "operations")
 	vast := textcrdt.Op{ID: textcrdt.ID{Site: b.site, Seq: 1}, Sum: 2, N: document.MaxIDs + 1, Ref: textcrdt.ID{Site: a.site, Seq: 1}, Delete: true}
 	wants(t, push(n, b, textcrdt.AppendOps(nil, []textcrdt.Op{vast})), apperr.ValidationFailed, "operations")
+
+	// What says that it is too much is believed, and not unpacked to see.
+	big := binary.AppendUvarint([]byte{'r', 'c', 'o', 1 | 1<<7}, document.MaxPush)
+	big = binary.LittleEndian.AppendUint32(big, crc32.Checksum(big, crc32.MakeTable(crc32.Castagnoli)))
+	if err := push(n, b, big); err == nil || !strings.Contains(err.Error(), "too many") {
+		t.Error(err)
+	}
 
 	// A batch with something bad is refused whole.
 	seq := b.Version()[b.site]

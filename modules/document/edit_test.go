@@ -127,4 +127,29 @@ func TestBegin(t *testing.T) {
 	if n.whole(doc) != text {
 		t.Error("another text")
 	}
+	for _, position := range []int64{0, 2} { // without the text, and with some of it again
+		if _, err := n.Restore(as(1), doc, position); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if then := n.text(doc, new(int64(2))); n.whole(doc) != then || len(then) <= document.RunText {
+		t.Error("another text is restored")
+	}
+	for p, err := n.Read(as(1), doc, 0, 0); ; p, err = n.Read(as(1), doc, p.Position, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ops, err := textcrdt.DecodeOps(p.Operations)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, op := range ops { // which are stored each in a row, and read some at a time
+			if len(op.Text) > document.RunText {
+				t.Errorf("an operation has %d bytes of text", len(op.Text))
+			}
+		}
+		if p.Position == p.Head {
+			break
+		}
+	}
 }

@@ -115,6 +115,13 @@ func (h *Hub) sendPresence(k key, p *Presence) {
 	h.Bus.Publish(Topic, append(b, p.Presence...))
 }
 
+// askPresence asks the other nodes who is in a document that this one has not had open.
+func (h *Hub) askPresence(k key) {
+	if h.hints.heard() {
+		h.Bus.Publish(Topic, k.append([]byte("who ")))
+	}
+}
+
 // hear takes a message of another node.
 func (h *Hub) hear(payload []byte) {
 	what, rest, _ := strings.Cut(string(payload), " ")
@@ -137,7 +144,9 @@ func (h *Hub) hear(payload []byte) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			for _, s := range r.presence {
-				h.sendPresence(r.key, &s.Presence)
+				if s.own {
+					h.sendPresence(r.key, &s.Presence)
+				}
 			}
 		}
 	case "here":

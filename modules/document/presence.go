@@ -26,6 +26,7 @@ type presence map[textcrdt.Site]*shown
 
 type shown struct {
 	Presence
+	own     bool // of this node's, which tells the others
 	expires time.Time
 	told    time.Time // when it was told to the followers last
 	waits   bool      // until it may be told again
@@ -88,17 +89,17 @@ func (r *room) show(p Presence, own bool) bool {
 		r.presence[p.Site] = s
 	}
 	now := time.Now()
-	s.Presence, s.expires, r.used = p, now.Add(presenceFor), now
+	s.Presence, s.own, s.expires, r.used = p, own, now.Add(presenceFor), now
 	switch {
 	case p.gone() || now.Sub(s.told) >= presenceEvery:
-		r.tell(s, own)
+		r.tell(s)
 	case !s.waits:
 		s.waits = true
 		time.AfterFunc(presenceEvery-now.Sub(s.told), func() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if s.waits && !r.closed {
-				r.tell(s, own)
+				r.tell(s)
 			}
 		})
 	}
@@ -113,13 +114,13 @@ func (s *shown) leave() *shown {
 }
 
 // tell sends what a site says to the followers, and to the other nodes if it is this one's. r.mu is held.
-func (r *room) tell(s *shown, own bool) {
+func (r *room) tell(s *shown) {
 	s.told, s.waits = time.Now(), false
 	if s.gone() {
 		delete(r.presence, s.Site)
 	}
 	r.broadcast(presenceFrame(r.document, &s.Presence))
-	if own {
+	if s.own {
 		r.hub.sendPresence(r.key, &s.Presence)
 	}
 }
@@ -128,7 +129,7 @@ func (r *room) tell(s *shown, own bool) {
 func (r *room) expire(now time.Time) {
 	for _, s := range r.presence {
 		if now.After(s.expires) {
-			r.tell(s.leave(), false) // the other nodes do so, too
+			r.tell(s.leave())
 		}
 	}
 }

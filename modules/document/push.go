@@ -37,14 +37,10 @@ func decodePush(site textcrdt.Site, operations []byte) ([]textcrdt.Op, error) {
 	if len(operations) > MaxPush {
 		return nil, tooMuch
 	}
-	plain, err := textcrdt.Unpack(operations)
-	if err == nil && len(plain) > MaxPush {
+	if size, err := textcrdt.UnpackedSize(operations); err == nil && size > MaxPush {
 		return nil, tooMuch
 	}
-	var ops []textcrdt.Op
-	if err == nil {
-		ops, err = textcrdt.DecodeOps(plain)
-	}
+	ops, err := textcrdt.DecodeOps(operations)
 	switch {
 	case err != nil:
 		return nil, apperr.Wrap(apperr.ValidationFailed, "Validation failed: operations are malformed", err).
@@ -98,12 +94,14 @@ func (r *room) number(tx *store.Tx, p *push, ahead textcrdt.Version) (err error)
 	}
 	session := max(r.session, r.doc.Session())
 	seq, sum := max(r.persisted[r.own], ahead[r.own])+1, r.doc.Clock()+1
-	for i := range p.ops {
-		op := &p.ops[i]
+	ops := make([]textcrdt.Op, 0, len(p.ops))
+	for _, op := range p.ops {
 		op.ID, op.Session, op.Sum = textcrdt.ID{Site: r.own, Seq: seq}, session, sum
+		ops = append(ops, split(op)...)
 		seq += uint32(op.N)
 		sum += uint32(op.N)
 	}
+	p.ops = ops
 	return nil
 }
 
@@ -213,28 +211,20 @@ func (h *Hub) Restore(ctx context.Context, document uuid.UUID, position int64) (
 	return h.pushOwn(ctx, document, ops, now.position)
 }
 
-// between returns what makes one text of a document another. Characters that are in both are in the same order. What was deleted and then
-// restored has become other characters, which are left as they are where they say the same.
+// between returns what makes one text of a document an earlier one. Characters that are in both are in the same order, and whichever is there
+// now and was known then is in both, as none comes back. What was deleted and then restored has become other characters, which are left as
+// they are where they say the same.
 func between(now, then *textcrdt.Doc) []Edit {
-	is, was := characters(now), characters(then)
-	inBoth := make(map[textcrdt.ID]bool, len(was))
-	for _, id := range was {
-		inBoth[id] = false
-	}
-	for _, id := range is {
-		if _, there := inBoth[id]; there {
-			inBoth[id] = true
-		}
-	}
+	is, was, known := characters(now), characters(then), then.Version()
 	var edits []Edit
 	i, j := 0, 0
 	for i < len(is) || j < len(was) {
 		from, at := j, i
-		for j < len(was) && !inBoth[was[j]] {
-			j++
-		}
-		for i < len(is) && !inBoth[is[i]] {
+		for i < len(is) && is[i].Seq > known[is[i].Site] {
 			i++
+		}
+		for j < len(was) && (i == len(is) || was[j] != is[i]) {
+			j++
 		}
 		if j > from || i > at {
 			if e, differs := trim(at, now.AppendText(nil, at, i), then.AppendText(nil, from, j)); differs {

@@ -263,6 +263,8 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+const presenceWait = 20 * time.Second // less than after which a presence is forgotten
+
 func TestPresence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -313,6 +315,33 @@ func TestPresence(t *testing.T) {
 	show(`null`)
 	for _, f := range []*follower{here, there, late} {
 		next(f, "")
+	}
+
+	// A node that had not had a document open learns who is there.
+	other := w.create(2)
+	if err := nodes[0].Show(as(1), other, nodes[0].open(other, 1).site, []byte(`{"name": "Dan"}`)); err != nil {
+		t.Fatal(err)
+	}
+	b := nodes[1].open(doc, 2)
+	wait(t, "the second node to hear of the first", func() bool {
+		if err := nodes[1].Show(as(2), doc, b.site, []byte(`{"name": "Eve"}`)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-here.frames:
+			return true
+		default:
+			return false
+		}
+	})
+	first := nodes[1].follow(other, 2, 0)
+	select {
+	case frame := <-first.frames:
+		if m := first.parse(frame); m.Presence == nil || m.Presence.Name != "Dan" {
+			t.Errorf("it has %+v", m)
+		}
+	case <-time.After(presenceWait):
+		t.Error("nobody says that they are there")
 	}
 	wants(t, nodes[0].Show(as(2), doc, a.site, []byte(`{}`)), apperr.Forbidden, "")
 	wants(t, nodes[0].Show(as(1), doc, a.site, []byte(`[]`)), apperr.ValidationFailed, "presence")

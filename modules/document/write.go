@@ -127,21 +127,29 @@ func together(tx *store.Tx, all []*write) error {
 // runText is how much text an operation of the server's own has at most, in bytes.
 const runText = 64 << 10
 
-// splitText cuts a text into parts of up to runText bytes.
-func splitText(text string) []string {
-	var parts []string
-	for len(text) > runText {
+// split cuts an insertion of much text into several of up to runText bytes, each behind the one before it.
+func split(op textcrdt.Op) []textcrdt.Op {
+	var parts []textcrdt.Op
+	for len(op.Text) > runText {
 		end := runText
-		for !utf8.RuneStart(text[end]) {
+		for !utf8.RuneStart(op.Text[end]) {
 			end--
 		}
-		parts = append(parts, text[:end])
-		text = text[end:]
+		n := utf8.RuneCountInString(op.Text[:end])
+		part := op
+		part.N, part.Text = n, op.Text[:end]
+		parts = append(parts, part)
+		op = cut(op, n)
 	}
-	if text != "" {
-		parts = append(parts, text)
+	return append(parts, op)
+}
+
+// PositionOf returns the position of a document that begins with a text, which Begin takes.
+func PositionOf(text string) int64 {
+	if text == "" || !utf8.ValidString(text) {
+		return 0
 	}
-	return parts
+	return int64(len(split(textcrdt.Op{N: utf8.RuneCountInString(text), Text: text})))
 }
 
 // Begin gives a document that has been made in the transaction its first text. VALIDATION at "text" for one that is not UTF-8.
@@ -161,15 +169,9 @@ func Begin(tx *store.Tx, document uuid.UUID, text string) error {
 		return err
 	}
 	var g group
-	id := textcrdt.ID{}
-	for _, part := range splitText(text) {
-		op := textcrdt.Op{
-			ID: textcrdt.ID{Site: site, Seq: id.Seq + 1}, Session: session, Sum: id.Seq + 1,
-			N: utf8.RuneCountInString(part), Ref: id, Text: part,
-		}
-		g.add(tx.Actor.User, op)
-		id = textcrdt.ID{Site: site, Seq: id.Seq + uint32(op.N)}
-	}
+	g.add(tx.Actor.User, split(textcrdt.Op{
+		ID: textcrdt.ID{Site: site, Seq: 1}, Session: session, Sum: 1, N: utf8.RuneCountInString(text), Text: text,
+	})...)
 	w := write{document: document, membersVersion: version, group: &g}
 	w.alone(tx)
 	return w.err

@@ -219,6 +219,11 @@ func TestRandomScripts(t *testing.T) {
 				if u, err := Unpack(p); err != nil || !bytes.Equal(u, b) {
 					t.Fatalf("unpacked otherwise: %v", err)
 				}
+				for _, packed := range [][]byte{b, p} {
+					if n, err := UnpackedSize(packed); err != nil || n != len(b) {
+						t.Fatalf("says that it has %d bytes, not %d: %v", n, len(b), err)
+					}
+				}
 				decoded, err := DecodeOps(p)
 				if err != nil || !slices.Equal(decoded, ops) {
 					t.Fatalf("decoded %v\n%v\nas %v", err, ops, decoded)

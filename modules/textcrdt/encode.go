@@ -94,6 +94,18 @@ func Unpack(b []byte) ([]byte, error) {
 	return appendChecksum(out, 0), nil
 }
 
+// UnpackedSize returns how many bytes [Unpack] returns, by what the encoding says of itself, so that who would not take as many need not
+// inflate them first. The error wraps [ErrMalformed].
+func UnpackedSize(b []byte) (int, error) {
+	_, body, isPacked, err := open(b)
+	if err != nil || !isPacked {
+		return len(b), err
+	}
+	d := decoder{b: body}
+	size := d.uvarint(MaxUnpacked)
+	return headerSize + int(size) + checksumSize, d.err
+}
+
 // inflate appends what body, of a packed encoding, has packed. The size that it tells is believed only as far as bytes come.
 func inflate(b, body []byte) ([]byte, error) {
 	d := decoder{b: body}
