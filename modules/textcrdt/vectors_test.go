@@ -76,7 +76,8 @@ type vectorAnchor struct {
 	Bytes  int    `json:"bytes"`
 }
 
-// vectorJudged is a history and an operation after it, with the verdict: "ok", "early" or "malformed".
+// vectorJudged is a history and an operation after it, with the verdict: "ok", "early" or "malformed". A replica that begins with the snapshot of
+// the history has the same verdict if the operation begins after it.
 type vectorJudged struct {
 	Name    string     `json:"name"`
 	History []vectorOp `json:"history"`
@@ -158,11 +159,18 @@ func TestVectors(t *testing.T) {
 			if err := d.Apply(mapped(j.History, fromVector), nil); err != nil || d.Early() > 0 {
 				t.Fatal(err, d.Early())
 			}
+			loaded, err := Load(0, 0, d.AppendSnapshot(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
 			op := []Op{fromVector(j.Op)}
+			if got := verdict(loaded.Check(op)); got != j.Verdict && op[0].Seq > d.Version()[op[0].Site] {
+				t.Errorf("Check of a replica of the snapshot says %s instead of %s", got, j.Verdict)
+			}
 			if got := verdict(d.Check(op)); got != j.Verdict {
 				t.Errorf("Check says %s instead of %s", got, j.Verdict)
 			}
-			err := d.Apply(op, nil)
+			err = d.Apply(op, nil)
 			if got := verdict(err); got != j.Verdict && (j.Verdict != "early" || d.Early() != 1) {
 				t.Errorf("Apply says %s instead of %s", got, j.Verdict)
 			}
@@ -466,6 +474,12 @@ func makeJudged() []vectorJudged {
 	add("a known id of another kind", "malformed", was, func(op *Op) { *op = history[1]; op.N, op.Delete, op.Text = 1, false, "?" })
 	add("a known id with another sum", "malformed", was, func(op *Op) { *op = history[2]; op.Sum = 8 })
 	add("a known id with another session", "malformed", was, func(op *Op) { *op = history[2]; op.Session = 1 })
+	history = append(history, Op{ID: ID{2, 5}, Session: 3, Sum: 9, N: 1, Ref: ID{1, 1}, Delete: true})
+	const then = "b𝄞x"
+	base = Op{ID: ID{2, 6}, Session: 3, Sum: 10, N: 1, Ref: ID{2, 4}, Text: "!"}
+	add("an insert after its site's deletion", "ok", then+"!", func(*Op) {})
+	add("a sum not over its site's last deletion's", "malformed", then, func(op *Op) { op.Sum = 9 })
+	add("a session less than its site's last deletion's", "malformed", then, func(op *Op) { op.Session = 2 })
 	return out
 }
 
