@@ -31,6 +31,9 @@ const (
 	forgotten // from before the base, and no character that is still there
 )
 
+// lag returns how far the author's sums are ahead of its seqs, in the end: they never fall back.
+func (a *author) lag() int64 { return int64(a.sum) - int64(a.last) }
+
 // run returns the index of the run that has seq, which the author did, and how many ids it has.
 func (a *author) run(seq uint32) (i int, n uint32) {
 	i = sort.Search(len(a.runs), func(i int) bool { return a.runs[i].seq > seq }) - 1

@@ -182,7 +182,7 @@ func TestHostileSizes(t *testing.T) {
 	inputs := map[string]func() error{
 		"a snapshot of one tombstone of 2³¹−1 characters": func() error {
 			head := []byte{0xf3, 0xff, 0xff, 0xff, 0x7f} // (2³¹−1)<<4 | 3
-			d, err := Load(0, 0, seal(kindSnapshot, version, long([]byte{0}, huge, []byte{1, 1}, huge, []byte{1}, head, []byte{0, 0})...))
+			d, err := Load(0, 0, seal(kindSnapshot, version, long([]byte{1, 1}, huge, []byte{0, 0, 1}, head, []byte{0, 0})...))
 			if err == nil {
 				d.check(t)
 			}

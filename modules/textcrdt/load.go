@@ -39,8 +39,6 @@ type snapshotDecoder struct {
 
 func (r *snapshotDecoder) readVersion() {
 	d := r.doc
-	d.seen = uint32(r.uvarint(bound))
-	d.clock = uint32(r.uvarint(bound))
 	n := r.count()
 	d.authors = make([]author, 0, n)
 	site := uint64(0)
@@ -52,14 +50,21 @@ func (r *snapshotDecoder) readVersion() {
 			r.fail("site %d twice, or nothing of it", site)
 			return
 		}
+		sum := last + uint32(r.uvarint(uint64(bound-last)))
+		session := uint32(r.uvarint(bound))
+		d.clock, d.seen = max(d.clock, sum), max(d.seen, session)
 		d.numbers[Site(site)] = uint32(len(d.authors))
-		d.authors = append(d.authors, author{site: Site(site), last: last, base: last})
+		d.authors = append(d.authors, author{site: Site(site), last: last, sum: sum, session: session, base: last})
 	}
 }
 
 func (r *snapshotDecoder) readSpans() []span {
 	spans := make([]span, r.count())
-	state := newSnapshotState(len(r.doc.authors))
+	lags := make([]int64, len(r.doc.authors))
+	for i := range lags {
+		lags[i] = r.doc.authors[i].lag()
+	}
+	state := newSnapshotState(lags)
 	for i := range spans {
 		s := &spans[i]
 		head := r.uvarint(bound<<spanFlags | (1<<spanFlags - 1))
@@ -75,22 +80,23 @@ func (r *snapshotDecoder) readSpans() []span {
 		}
 		lag := state.lag[site]
 		if head&spanLag != 0 {
-			lag = r.relative(lag, -bound)
+			lag = r.relative(lag, 0)
 		}
 		s.session = state.session
 		if head&spanSession != 0 {
-			s.session = uint32(r.uvarint(uint64(r.doc.seen)))
+			s.session = uint32(r.uvarint(bound))
 		}
 		s.author = uint32(site)
 		s.seq = uint32(r.relative(int64(state.next[site]), 1))
-		sum := int64(s.seq) + lag
 		if head&spanLag != 0 && lag == state.lag[site] || head&spanSession != 0 && s.session == state.session {
 			r.fail("a span is not told in the shortest way")
 		}
-		if last := r.doc.authors[site].last; int(s.seq)+int(s.n)-1 > int(last) || sum < 1 || sum+int64(s.n)-1 > int64(r.doc.clock) {
-			r.fail("a span exceeds the numbers")
+		a := &r.doc.authors[site]
+		end := int(s.seq) + int(s.n) - 1
+		if end > int(a.last) || lag > a.lag() || s.session > a.session || end == int(a.last) && (lag < a.lag() || s.session < a.session) {
+			r.fail("a span contradicts the last of its site")
 		}
-		s.sum = uint32(sum)
+		s.sum = uint32(int64(s.seq) + lag)
 		if i > 0 && spans[i-1].deleted == s.deleted && spans[i-1].precedes(s) {
 			r.fail("two spans where one suffices")
 		}
@@ -107,7 +113,7 @@ func (r *snapshotDecoder) check(spans []span) []uint32 {
 	order := bySeq(spans)
 	for i := 1; i < len(order); i++ {
 		s, b := &spans[order[i-1]], &spans[order[i]]
-		if s.author == b.author && (s.seq+s.n > b.seq || s.sum+s.n > b.sum || s.session > b.session) {
+		if s.author == b.author && (s.seq+s.n > b.seq || s.sum-s.seq > b.sum-b.seq || s.session > b.session) {
 			r.fail("two spans contradict each other")
 		}
 	}
@@ -203,11 +209,10 @@ func (d *Doc) remember(spans []span, order []uint32) {
 		if s.seq > next[s.author] {
 			a.runs = append(a.runs, run{kind: forgotten, seq: next[s.author]})
 		}
-		if s.seq > next[s.author] || len(a.runs) == 0 || a.sum+1 != s.sum || a.session != s.session {
+		if i := len(a.runs) - 1; i < 0 || a.runs[i].kind != inserts || a.runs[i].sum+s.seq-a.runs[i].seq != s.sum || a.runs[i].session != s.session {
 			a.runs = append(a.runs, run{kind: inserts, seq: s.seq, sum: s.sum, session: s.session})
 		}
 		next[s.author] = s.seq + s.n
-		a.sum, a.session = s.sum+s.n-1, s.session
 	}
 	for i := range d.authors {
 		if a := &d.authors[i]; next[i] <= a.last {

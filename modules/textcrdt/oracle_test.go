@@ -17,6 +17,7 @@ type oracle struct {
 	head           *node  // id 0.0: the start of the document
 	known          map[ID]fact
 	last           Version
+	newest         map[Site]fact // of each site
 	early          []Op
 
 	trusting bool // refuses nothing, for mutants
@@ -39,12 +40,12 @@ type fact struct {
 var errOracleEarly, errOracleRefused = errors.New("early"), errors.New("refused")
 
 func newOracle() *oracle {
-	return &oracle{head: &node{}, known: map[ID]fact{}, last: Version{}}
+	return &oracle{head: &node{}, known: map[ID]fact{}, last: Version{}, newest: map[Site]fact{}}
 }
 
 // clone copies all but what is early: it is what a snapshot keeps.
 func (o *oracle) clone() *oracle {
-	c := &oracle{session: o.session, clock: o.clock, head: &node{}, known: maps.Clone(o.known), last: maps.Clone(o.last)}
+	c := &oracle{session: o.session, clock: o.clock, head: &node{}, known: maps.Clone(o.known), last: maps.Clone(o.last), newest: maps.Clone(o.newest)}
 	to := &c.head.next
 	for n := o.head.next; n != nil; n = n.next {
 		kept := *n
@@ -124,10 +125,7 @@ func (o *oracle) take(op Op) error {
 	if !o.trusting && op.Sum > o.clock+1 {
 		return errOracleEarly
 	}
-	for last > 0 && o.known[ID{op.Site, last}] == (fact{}) {
-		last--
-	}
-	if before := o.known[ID{op.Site, last}]; !o.trusting && (op.Session < before.session || op.Sum <= before.sum) {
+	if before := o.newest[op.Site]; !o.trusting && (op.Session < before.session || op.Sum <= before.sum) {
 		return errOracleRefused
 	}
 	if op.Delete {
@@ -200,6 +198,7 @@ func (o *oracle) delete(op Op) error {
 func (o *oracle) learn(id ID, f fact) {
 	o.known[id] = f
 	o.last[id.Site] = id.Seq
+	o.newest[id.Site] = f
 	o.clock = max(o.clock, f.sum)
 	o.session = max(o.session, f.session)
 }
@@ -237,14 +236,17 @@ func (o *oracle) resolve(a Anchor) (pos int, ok bool) {
 // snapshot is the canonical state.
 func (o *oracle) snapshot() []byte {
 	b := []byte{'r', 'c', 's', 1}
-	b = binary.AppendUvarint(b, uint64(o.session))
-	b = binary.AppendUvarint(b, uint64(o.clock))
+	lag := map[Site]int64{}
 	sites := slices.Sorted(maps.Keys(o.last))
 	b = binary.AppendUvarint(b, uint64(len(sites)))
 	before := Site(0)
 	for _, site := range sites {
 		b = binary.AppendUvarint(b, uint64(site-before))
 		b = binary.AppendUvarint(b, uint64(o.last[site]))
+		newest := o.newest[site]
+		lag[site] = int64(newest.sum) - int64(o.last[site])
+		b = binary.AppendUvarint(b, uint64(lag[site]))
+		b = binary.AppendUvarint(b, uint64(newest.session))
 		before = site
 	}
 	type span struct {
@@ -263,7 +265,7 @@ func (o *oracle) snapshot() []byte {
 		spans = append(spans, span{n, 1})
 	}
 	b = binary.AppendUvarint(b, uint64(len(spans)))
-	next, lag := map[Site]uint32{}, map[Site]int64{}
+	next := map[Site]uint32{}
 	var site Site
 	var session uint32
 	for _, s := range spans {

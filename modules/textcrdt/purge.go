@@ -171,7 +171,7 @@ func (d *Doc) rebuild(spans []span, base []uint32) {
 				a.runs = append(a.runs, was.runs[j].from(a.base+1))
 			}
 		}
-		a.last, a.sum, a.session = was.last, was.sum, was.session
+		a.last = was.last
 	}
 	d.build(spans, order)
 }

@@ -145,6 +145,33 @@ func TestPurgeKeepsOrigins(t *testing.T) {
 	}
 }
 
+// TestPurgeKeepsAnOriginWithinARun is of an origin that is not the last of the tombstones in its run: x, typed behind the b of "ab", goes past the "cde" that its
+// author did not know, and of the tombstones b, c and d, b must stay. Without it, whoever passes x on says that it stands behind a.
+func TestPurgeKeepsAnOriginWithinARun(t *testing.T) {
+	a, b, c := New(2, 0), New(1, 0), New(3, 0)
+	start := typed(t, a, 0, "ab")
+	hear(t, b, start)
+	x := typed(t, b, 2, "x")
+	rest, end := typed(t, a, 2, "cde"), deleted(t, a, 1, 3)
+	hear(t, b, rest, end)
+	hear(t, c, start, rest, end)
+	acknowledged := map[Site]Version{1: b.Version(), 3: c.Version()}
+	hear(t, a, x)
+	if n := a.Purge(acknowledged, nil); n != 2 {
+		t.Errorf("%d purged, want c and d", n)
+	}
+	ops, err := a.Operations(c.Version())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hear(t, c, ops)
+	for _, d := range []*Doc{a, b, c} {
+		if got := d.String(); got != "aex" {
+			t.Errorf("site %d has %q", d.Site(), got)
+		}
+	}
+}
+
 // TestAverages shows why sums are clocks: with the average of the neighbours' sums, which some implementations of the paper have, replicas diverge.
 func TestAverages(t *testing.T) {
 	clock := func(o *oracle, _, _ *node) uint32 { return o.clock + 1 }

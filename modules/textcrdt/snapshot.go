@@ -24,8 +24,9 @@ type snapshotState struct {
 	lag     []int64  // of a site's sums ahead of its seqs
 }
 
-func newSnapshotState(sites int) snapshotState {
-	return snapshotState{site: -1, next: slices.Repeat([]uint32{1}, sites), lag: make([]int64, sites)}
+// newSnapshotState begins with the lags of what the sites did last.
+func newSnapshotState(lags []int64) snapshotState {
+	return snapshotState{site: -1, next: slices.Repeat([]uint32{1}, len(lags)), lag: lags}
 }
 
 // AppendSnapshot appends the document's canonical encoding to b: equal for all replicas that know the same operations and have
@@ -33,9 +34,6 @@ func newSnapshotState(sites int) snapshotState {
 func (d *Doc) AppendSnapshot(b []byte) []byte {
 	start := len(b)
 	b = appendHeader(b, kindSnapshot, version)
-	b = binary.AppendUvarint(b, uint64(d.seen))
-	b = binary.AppendUvarint(b, uint64(d.clock))
-
 	ranks := make([]int, len(d.authors)) // of the authors, by site
 	var order []int
 	for i := range d.authors {
@@ -46,17 +44,21 @@ func (d *Doc) AppendSnapshot(b []byte) []byte {
 	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(d.authors[i].site, d.authors[j].site) })
 	b = binary.AppendUvarint(b, uint64(len(order)))
 	before := Site(0)
+	lags := make([]int64, len(order))
 	for rank, i := range order {
 		a := &d.authors[i]
 		ranks[i] = rank
 		b = binary.AppendUvarint(b, uint64(a.site-before))
 		b = binary.AppendUvarint(b, uint64(a.last))
+		b = binary.AppendUvarint(b, uint64(a.lag()))
+		b = binary.AppendUvarint(b, uint64(a.session))
+		lags[rank] = a.lag()
 		before = a.site
 	}
 
 	var spans []byte
 	n := 0
-	state := newSnapshotState(len(order))
+	state := newSnapshotState(lags)
 	for s := range d.canonical() {
 		spans = state.append(spans, &s, ranks[s.author])
 		n++

@@ -76,7 +76,8 @@ type vectorAnchor struct {
 	Bytes  int    `json:"bytes"`
 }
 
-// vectorJudged is a history and an operation after it, with the verdict: "ok", "early" or "malformed".
+// vectorJudged is a history and an operation after it, with the verdict: "ok", "early" or "malformed". A replica that begins with the snapshot of
+// the history has the same verdict if the operation begins after it.
 type vectorJudged struct {
 	Name    string     `json:"name"`
 	History []vectorOp `json:"history"`
@@ -158,11 +159,18 @@ func TestVectors(t *testing.T) {
 			if err := d.Apply(mapped(j.History, fromVector), nil); err != nil || d.Early() > 0 {
 				t.Fatal(err, d.Early())
 			}
+			loaded, err := Load(0, 0, d.AppendSnapshot(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
 			op := []Op{fromVector(j.Op)}
+			if got := verdict(loaded.Check(op)); got != j.Verdict && op[0].Seq > d.Version()[op[0].Site] {
+				t.Errorf("Check of a replica of the snapshot says %s instead of %s", got, j.Verdict)
+			}
 			if got := verdict(d.Check(op)); got != j.Verdict {
 				t.Errorf("Check says %s instead of %s", got, j.Verdict)
 			}
-			err := d.Apply(op, nil)
+			err = d.Apply(op, nil)
 			if got := verdict(err); got != j.Verdict && (j.Verdict != "early" || d.Early() != 1) {
 				t.Errorf("Apply says %s instead of %s", got, j.Verdict)
 			}
@@ -466,6 +474,12 @@ func makeJudged() []vectorJudged {
 	add("a known id of another kind", "malformed", was, func(op *Op) { *op = history[1]; op.N, op.Delete, op.Text = 1, false, "?" })
 	add("a known id with another sum", "malformed", was, func(op *Op) { *op = history[2]; op.Sum = 8 })
 	add("a known id with another session", "malformed", was, func(op *Op) { *op = history[2]; op.Session = 1 })
+	history = append(history, Op{ID: ID{2, 5}, Session: 3, Sum: 9, N: 1, Ref: ID{1, 1}, Delete: true})
+	const then = "b𝄞x"
+	base = Op{ID: ID{2, 6}, Session: 3, Sum: 10, N: 1, Ref: ID{2, 4}, Text: "!"}
+	add("an insert after its site's deletion", "ok", then+"!", func(*Op) {})
+	add("a sum not over its site's last deletion's", "malformed", then, func(op *Op) { op.Sum = 9 })
+	add("a session less than its site's last deletion's", "malformed", then, func(op *Op) { op.Session = 2 })
 	return out
 }
 
@@ -494,7 +508,7 @@ func makeEncodings(t *testing.T, histories []vectorHistory) []vectorBytes {
 	return []vectorBytes{
 		{"operations", o, ops, true}, {"packed operations", o, packedOps, true},
 		{"a snapshot", s, snapshot, true}, {"a packed snapshot", s, packedSnapshot, true},
-		{"no operations", o, seal('o', 1, 0, 0), true}, {"an empty snapshot", s, seal('s', 1, 0, 0, 0, 0), true},
+		{"no operations", o, seal('o', 1, 0, 0), true}, {"an empty snapshot", s, seal('s', 1, 0, 0), true},
 		{"one insert", o, seal('o', 1, 1, 1, 1, 1, 64|2|16, 0, 0, 'a'), true},
 		{"nothing at all", o, nil, false}, {"a snapshot as operations", o, snapshot, false}, {"operations as a snapshot", s, ops, false},
 		{"another magic", o, changed(ops, 0), false}, {"a changed byte", o, changed(ops, 9), false}, {"a changed checksum", s, changed(snapshot, len(snapshot)-1), false},
@@ -513,10 +527,17 @@ func makeEncodings(t *testing.T, histories []vectorHistory) []vectorBytes {
 		{"an expected sum that is told", o, seal('o', 1, 1, 1, 1, 1, 64|2|4|16, 0, 0, 0, 'a'), false},
 		{"packed but longer", o, seal('o', 0x81, 3, 1, 2, 0, 0xfd, 0xff, 0, 0), false}, {"packed but no deflate", o, seal('o', 0x81, 2, 0xff, 0xff), false},
 		{"packed and told to be huge", o, seal('o', 0x81, 0xff, 0xff, 0xff, 0xff, 0x7f, 1, 0, 0, 0xff, 0xff), false},
-		{"a site of a snapshot twice", s, seal('s', 1, 0, 1, 2, 1, 1, 0, 1, 0), false}, {"a version of 0", s, seal('s', 1, 0, 1, 1, 1, 0, 0), false},
-		{"a tombstone", s, seal('s', 1, 0, 1, 1, 1, 1, 1, 16|1|2, 0, 0), true}, {"a span past the version", s, seal('s', 1, 0, 2, 1, 1, 1, 1, 32|1|2, 0, 0), false},
-		{"a sum past the clock", s, seal('s', 1, 0, 1, 1, 1, 2, 1, 32|1|2, 0, 0), false}, {"a session past the greatest", s, seal('s', 1, 0, 1, 1, 1, 1, 1, 16|1|2|8, 0, 1, 0), false},
-		{"overlapping spans", s, seal('s', 1, 0, 2, 1, 1, 2, 2, 32|1|2, 0, 0, 16|1, 1), false}, {"two spans for one", s, seal('s', 1, 0, 2, 1, 1, 2, 2, 16|1|2, 0, 0, 16|1, 0), false},
-		{"more text than spans", s, seal('s', 1, 0, 1, 1, 1, 1, 1, 16|2, 0, 0, 'a', 'b'), false}, {"less text than spans", s, seal('s', 1, 0, 1, 1, 1, 1, 1, 16|2, 0, 0), false},
+		{"a site of a snapshot twice", s, seal('s', 1, 2, 1, 1, 0, 0, 0, 1, 0, 0, 0), false}, {"a version of 0", s, seal('s', 1, 1, 1, 0, 0, 0, 0), false},
+		{"a last sum over the bound", s, seal('s', 1, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 7, 0, 0), false}, {"a last session over the bound", s, seal('s', 1, 1, 1, 1, 0, 0x80, 0x80, 0x80, 0x80, 8, 0), false},
+		{"a tombstone", s, seal('s', 1, 1, 1, 1, 0, 0, 1, 16|1|2, 0, 0), true}, {"nothing but what is purged", s, seal('s', 1, 1, 1, 2, 5, 3, 0), true},
+		{"a span past the version", s, seal('s', 1, 1, 1, 1, 0, 0, 1, 32|1|2, 0, 0), false},
+		{"a sum less than the seq", s, seal('s', 1, 1, 1, 2, 0, 0, 1, 16|1|2|4, 0, 1, 2), false},
+		{"a sum past the last", s, seal('s', 1, 1, 1, 2, 0, 0, 1, 16|1|2|4, 0, 2, 0), false}, {"a session past the last", s, seal('s', 1, 1, 1, 2, 0, 0, 1, 16|1|2|8, 0, 1, 0), false},
+		{"a lag that is less at first", s, seal('s', 1, 1, 1, 2, 1, 0, 1, 16|1|2|4, 0, 1, 0), true}, {"a session that is less at first", s, seal('s', 1, 1, 1, 2, 0, 1, 1, 16|1|2, 0, 0), true},
+		{"another sum of the last", s, seal('s', 1, 1, 1, 1, 1, 0, 1, 16|1|2|4, 0, 1, 0), false}, {"another session of the last", s, seal('s', 1, 1, 1, 1, 0, 1, 1, 16|1|2, 0, 0), false},
+		{"a lag that falls", s, seal('s', 1, 1, 1, 4, 2, 0, 2, 16|1|2, 0, 0, 16|1|4, 1, 2), false}, {"a session that falls", s, seal('s', 1, 1, 1, 4, 0, 2, 2, 16|1|2|8, 0, 2, 0, 16|1|8, 1, 2), false},
+		{"a lag that is told again", s, seal('s', 1, 1, 1, 1, 0, 0, 1, 16|1|2|4, 0, 0, 0), false},
+		{"overlapping spans", s, seal('s', 1, 1, 1, 2, 0, 0, 2, 32|1|2, 0, 0, 16|1, 1), false}, {"two spans for one", s, seal('s', 1, 1, 1, 2, 0, 0, 2, 16|1|2, 0, 0, 16|1, 0), false},
+		{"more text than spans", s, seal('s', 1, 1, 1, 1, 0, 0, 1, 16|2, 0, 0, 'a', 'b'), false}, {"less text than spans", s, seal('s', 1, 1, 1, 1, 0, 0, 1, 16|2, 0, 0), false},
 	}
 }

@@ -160,8 +160,12 @@ func (w *world) step() {
 			w.apply(r, w.recut(w.log[from:min(from+1+w.draw(4, "ops"), len(w.log))]))
 		}
 	case kind == 20:
-		if len(w.log) > 0 && !r.purged {
-			w.forge(r, w.log[w.draw(len(w.log), "forged")])
+		if len(w.log) > 0 {
+			op := w.forge(r, w.log[w.draw(len(w.log), "forged")])
+			w.judge(r, op)
+			if !r.purged {
+				w.refuse(r, op)
+			}
 		}
 	case kind > 20 && w.purging != 0:
 		keep := slices.Clone(r.anchors)
@@ -368,6 +372,7 @@ func join(a, b Op) Op {
 
 // apply hands operations to a replica and its oracle, and holds Check against what happens.
 func (w *world) apply(r *replica, ops []Op) {
+	w.judge(r, ops...)
 	index, want := r.oracle.check(ops)
 	if refused, ok := errors.AsType[*OpError](r.Check(ops)); ok != (want != nil) || ok && (refused.Index != index || errors.Is(refused, ErrEarly) != (errors.Is(want, errOracleEarly))) {
 		w.Fatalf("Check of %v: %v; the oracle: %d, %v", ops, refused, index, want)
@@ -381,9 +386,28 @@ func (w *world) apply(r *replica, ops []Op) {
 	r.agrees(w)
 }
 
-// forge gives a replica an operation that is nearly one. If the oracle would refuse it, nothing may change; if not, nobody can tell that it
-// is forged, and it is not given at all, as then all bets are off.
-func (w *world) forge(r *replica, op Op) {
+// judge proves that what comes next is judged alike by a replica and by one that is loaded from its snapshot. Of what came before, the
+// latter may not know that it is forged.
+func (w *world) judge(r *replica, ops ...Op) {
+	loaded, err := Load(0, 0, r.AppendSnapshot(nil))
+	if err != nil {
+		w.Fatalf("Load: %v", err)
+	}
+	version := r.Version()
+	for i := range ops {
+		want, got := r.Check(ops[i:i+1]), loaded.Check(ops[i:i+1])
+		forgotten := ops[i].Seq <= version[ops[i].Site] && errors.Is(want, ErrMalformed)
+		if verdict(got) != verdict(want) && !forgotten {
+			w.Fatalf("%+v is judged %v; by the replica of a snapshot: %v", ops[i], want, got)
+		}
+	}
+}
+
+// forge makes an operation that is nearly one, often what its site does next.
+func (w *world) forge(r *replica, op Op) Op {
+	if w.draw(2, "next") == 0 {
+		op.Seq, op.Session, op.Sum = r.Version()[op.Site]+1, r.oracle.newest[op.Site].session, r.oracle.newest[op.Site].sum
+	}
 	number := func(n uint32, what string) uint32 {
 		if w.draw(2, what) == 0 {
 			return n
@@ -403,6 +427,12 @@ func (w *world) forge(r *replica, op Op) {
 	case 3:
 		op.Text += "\xff"
 	}
+	return op
+}
+
+// refuse gives a replica a forged operation. If the oracle would refuse it, nothing may change; if not, nobody can tell that it is forged,
+// and it is not given at all, as then all bets are off.
+func (w *world) refuse(r *replica, op Op) {
 	index, want := r.oracle.check([]Op{op})
 	refused, ok := errors.AsType[*OpError](r.Check([]Op{op}))
 	if ok != (want != nil) || ok && (refused.Index != index || errors.Is(refused, ErrEarly) != (errors.Is(want, errOracleEarly))) {

@@ -64,19 +64,21 @@ export class Doc {
 
   /** Makes the document of a snapshot. It throws a TextError if the bytes are none. */
   static load(snapshot: Uint8Array, site = 0, session = 0): Doc {
-    const { spans, sites, clock, session: seen } = readSnapshot(snapshot);
+    const { spans, sites } = readSnapshot(snapshot);
     const doc = new Doc(site, session);
     doc.#tree = new Tree(spans);
     doc.#sites = sites;
     doc.#base = doc.version;
-    doc.#clock = clock;
-    doc.#seenSession = seen;
+    for (const { sum, session } of sites.values()) {
+      doc.#clock = Math.max(doc.#clock, sum);
+      doc.#seenSession = Math.max(doc.#seenSession, session);
+    }
     return doc;
   }
 
   /** The document in the form that all replicas with the same operations agree on. */
   snapshot(): Uint8Array {
-    return writeSnapshot({ spans: this.#tree.spans(), sites: this.#sites, clock: this.#clock, session: this.#seenSession });
+    return writeSnapshot({ spans: this.#tree.spans(), sites: this.#sites });
   }
 
   get length(): number {

@@ -7,7 +7,7 @@ import type { Span } from "./tree.js";
 const chunkSize = 512;
 
 export class Site {
-  /** Of the last operation. Of what a snapshot has, those of the last character. */
+  /** Of the last operation. */
   seq = 0;
   session = 0;
   sum = 0;
@@ -21,10 +21,6 @@ export class Site {
   /** Takes all of its spans, in the order of their seq. */
   fill(spans: readonly Span[]): void {
     for (let i = 0; i < spans.length; i += chunkSize / 2) this.#chunks.push(spans.slice(i, i + chunkSize / 2));
-    const last = spans[spans.length - 1];
-    if (!last) return;
-    this.session = last.session;
-    this.sum = last.sum + last.n - 1;
   }
 
   /** The span with the character. */

@@ -14,22 +14,21 @@ const flags = 16;
 interface Snapshot {
   readonly spans: Iterable<Span>;
   readonly sites: Map<number, Site>;
-  /** The greatest sum and session. */
-  readonly clock: number;
-  readonly session: number;
 }
 
-export function writeSnapshot({ spans, sites, clock, session: greatest }: Snapshot): Uint8Array {
+export function writeSnapshot({ spans, sites }: Snapshot): Uint8Array {
   const ids = [...sites.keys()].sort((a, b) => a - b);
   const out = new Writer();
-  out.uvarint(greatest);
-  out.uvarint(clock);
+  const states = new Map<Site, { index: number; next: number; lag: number }>();
   out.uvarint(ids.length);
   ids.forEach((id, i) => {
+    const site = sites.get(id)!;
     out.uvarint(id - (ids[i - 1] ?? 0));
-    out.uvarint(sites.get(id)!.seq);
+    out.uvarint(site.seq);
+    out.uvarint(site.sum - site.seq);
+    out.uvarint(site.session);
+    states.set(site, { index: i, next: 1, lag: site.sum - site.seq });
   });
-  const states = new Map(ids.map((id, index) => [sites.get(id)!, { index, next: 1, lag: 0 }]));
   const body = new Writer();
   const text: string[] = [];
   let count = 0;
@@ -77,17 +76,18 @@ export function writeSnapshot({ spans, sites, clock, session: greatest }: Snapsh
 
 export function readSnapshot(bytes: Uint8Array): Snapshot & { spans: Span[] } {
   const body = new Reader(unframe(bytes, "s").body);
-  const greatest = body.uvarint(maxNumber);
-  const clock = body.uvarint(maxNumber);
   const vector: { site: Site; next: number; lag: number }[] = [];
-  for (let id = 0, k = body.count(2); k > 0; k--) {
+  for (let id = 0, k = body.count(4); k > 0; k--) {
     const more = body.uvarint(maxSite - id);
     if (more === 0) throw malformed("the sites do not rise");
     id += more;
     const site = new Site(id);
     site.seq = body.uvarint(maxNumber);
     if (site.seq === 0) throw malformed("a site has done nothing");
-    vector.push({ site, next: 1, lag: 0 });
+    const lag = body.uvarint(maxNumber - site.seq);
+    site.sum = site.seq + lag;
+    site.session = body.uvarint(maxNumber);
+    vector.push({ site, next: 1, lag });
   }
   const read: Span[] = [];
   let state: (typeof vector)[number] | undefined;
@@ -101,15 +101,14 @@ export function readSnapshot(bytes: Uint8Array): Snapshot & { spans: Span[] } {
     if (!state) throw malformed("a span has no site");
     const { lag } = state;
     if (bits & otherLag) state.lag += body.svarint();
-    if (bits & otherSession) session = body.uvarint(greatest);
+    if (bits & otherSession) session = body.uvarint(maxNumber);
     const needless =
       (bits & otherSite && state === before.state) || (bits & otherLag && state.lag === lag) || (bits & otherSession && session === before.session);
     if (needless) throw malformed("a span is not told in the shortest way");
     const seq = state.next + body.svarint();
-    const sum = seq + state.lag;
-    const ok = n > 0 && seq > 0 && seq + n - 1 <= state.site.seq && sum > 0 && sum + n - 1 <= clock;
-    if (!ok) throw malformed("a number is out of bounds");
-    const span = new Span(state.site, seq, n, session, sum, (bits & isDeleted) !== 0, "");
+    const span = new Span(state.site, seq, n, session, seq + state.lag, (bits & isDeleted) !== 0, "");
+    const ok = n > 0 && seq > 0 && state.lag >= 0 && fits(span, state.site);
+    if (!ok) throw malformed("a span contradicts the last of its site");
     const last = read[read.length - 1];
     if (last && joinable(last, span)) throw malformed("two spans could be one");
     state.next = seq + n;
@@ -122,15 +121,24 @@ export function readSnapshot(bytes: Uint8Array): Snapshot & { spans: Span[] } {
   for (const span of spans) own.get(span.site)!.push(span);
   for (const [site, its] of own) {
     its.sort((a, b) => a.seq - b.seq);
-    const sound = its.every(
-      (span, i) =>
-        i === 0 ||
-        (its[i - 1]!.seq + its[i - 1]!.n <= span.seq && its[i - 1]!.sum + its[i - 1]!.n <= span.sum && its[i - 1]!.session <= span.session),
-    );
+    const sound = its.every((span, i) => i === 0 || precedes(its[i - 1]!, span));
     if (!sound) throw malformed("two spans contradict each other");
     site.fill(its);
   }
-  return { spans, sites: new Map(vector.map(({ site }) => [site.id, site])), clock, session: greatest };
+  return { spans, sites: new Map(vector.map(({ site }) => [site.id, site])), };
+}
+
+/** Tells whether what the site did last is the end of the span, or can be behind it. */
+function fits(span: Span, site: Site): boolean {
+  const left = site.seq - (span.seq + span.n - 1);
+  const lag = site.sum - site.seq - (span.sum - span.seq);
+  const sessions = site.session - span.session;
+  return left === 0 ? lag === 0 && sessions === 0 : left > 0 && lag >= 0 && sessions >= 0;
+}
+
+/** Tells whether a site can have done the one before the other. A site's sums never fall back behind its seqs. */
+function precedes(a: Span, b: Span): boolean {
+  return a.seq + a.n <= b.seq && a.sum - a.seq <= b.sum - b.seq && a.session <= b.session;
 }
 
 /** The span with its text, in pieces of the size that edits are quick in. */
