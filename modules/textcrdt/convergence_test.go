@@ -12,7 +12,11 @@ import (
 // often checks a property of four times as many worlds as rapid does by itself: they are small.
 func often(t *testing.T, property func(*rapid.T)) {
 	t.Helper()
-	for range 4 {
+	times := 4
+	if racing {
+		times = 1
+	}
+	for range times {
 		rapid.Check(t, property)
 	}
 }

@@ -108,6 +108,7 @@ func inAnyOrder(t *testing.T, ops []Op) (orders int) {
 
 // TestEveryOrder proves that the order of arrival does not matter, on every history of a few moves and all its orders.
 func TestEveryOrder(t *testing.T) {
+	unwatched(t)
 	t.Parallel()
 	histories, orders := 0, 0
 	for _, size := range []struct{ sites, moves int }{{2, 4}, {3, 3}} {
@@ -133,6 +134,7 @@ func TestEveryOrder(t *testing.T) {
 
 // TestEveryOrderOfEight proves the same of some larger histories of up to 8 operations.
 func TestEveryOrderOfEight(t *testing.T) {
+	unwatched(t)
 	t.Parallel()
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -244,5 +246,13 @@ func TestTypingAtOnePlace(t *testing.T) {
 		if got := typing(t, test.first, test.second); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
+	}
+}
+
+// unwatched skips a long test of one goroutine while the race detector watches.
+func unwatched(t *testing.T) {
+	t.Helper()
+	if racing {
+		t.Skip("runs without the race detector, which finds nothing in one goroutine")
 	}
 }

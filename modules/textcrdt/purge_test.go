@@ -22,6 +22,7 @@ func TestPurge(t *testing.T) {
 
 // TestPurgeMutants proves that both conditions are needed: without either, TestPurge fails.
 func TestPurgeMutants(t *testing.T) {
+	unwatched(t)
 	for name, rule := range map[string]conditions{"deletions that somebody does not know": childrenKnown, "origins of what somebody does not know": deletionKnown} {
 		t.Run(name, func(t *testing.T) {
 			runs, failed := 0, 0
