@@ -34,6 +34,7 @@ func newSnapshotState(lags []int64) snapshotState {
 func (d *Doc) AppendSnapshot(b []byte) []byte {
 	start := len(b)
 	b = appendHeader(b, kindSnapshot, version)
+
 	ranks := make([]int, len(d.authors)) // of the authors, by site
 	var order []int
 	for i := range d.authors {

@@ -69,9 +69,9 @@ export class Doc {
     doc.#tree = new Tree(spans);
     doc.#sites = sites;
     doc.#base = doc.version;
-    for (const { sum, session } of sites.values()) {
-      doc.#clock = Math.max(doc.#clock, sum);
-      doc.#seenSession = Math.max(doc.#seenSession, session);
+    for (const its of sites.values()) {
+      doc.#clock = Math.max(doc.#clock, its.sum);
+      doc.#seenSession = Math.max(doc.#seenSession, its.session);
     }
     return doc;
   }

@@ -125,7 +125,7 @@ export function readSnapshot(bytes: Uint8Array): Snapshot & { spans: Span[] } {
     if (!sound) throw malformed("two spans contradict each other");
     site.fill(its);
   }
-  return { spans, sites: new Map(vector.map(({ site }) => [site.id, site])), };
+  return { spans, sites: new Map(vector.map(({ site }) => [site.id, site])) };
 }
 
 /** Tells whether what the site did last is the end of the span, or can be behind it. */
