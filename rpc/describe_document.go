@@ -102,11 +102,11 @@ func (d describeText) edit() jsonrpc.MethodOption {
 	}))
 	edits.Items.Required, edits.MaxItems = []string{"at"}, new(maxEdits)
 	return d.describe(doc{
-		summary: "Edit a document's text",
+		summary:     "Edit a document's text",
 		description: "For callers who have no replica. `at` is a place in the text as it was at `position`, or as it is now: what others have done since then stays. Editors may.",
-		params:  schemas{"edits": edits},
-		errors:  []apperr.Kind{apperr.ValidationFailed},
-		example: &example{object{value("id", d.exampleID()), value("edits", []any{object{value("at", 0), value("insert", "hi")}})}, textAt(1)},
+		params:      schemas{"edits": edits},
+		errors:      []apperr.Kind{apperr.ValidationFailed},
+		example:     &example{object{value("id", d.exampleID()), value("edits", []any{object{value("at", 0), value("insert", "hi")}})}, textAt(1)},
 	})
 }
 
