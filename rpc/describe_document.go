@@ -78,10 +78,10 @@ func (d describeText) push() jsonrpc.MethodOption {
 		idempotent: true,
 		summary:    "Append operations to a document's text",
 		description: "Those of one site, each site's in their order, up to 2,000 of them in 256 KiB, with 8,388,608 ids. The answer comes when they are committed, with a `position` that has all of them. Operations that are there already are not added again, so a push " +
-			"of which the outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It cannot be a part of an atomic batch.",
+			"of which the outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. With a `mutation_id`, or in an atomic batch, others who write the document wait until it is committed.",
 		params:  schemas{"operations": {Type: openrpc.Types{"string"}, Format: "byte", Description: batchWords}},
-		errors:  []apperr.Kind{apperr.InvalidRequest, apperr.ValidationFailed},
-		example: &example{object{value("id", d.exampleID()), value("site", 1), value("operations", exampleBatch)}, positionAt(1)},
+		errors:  []apperr.Kind{apperr.ValidationFailed},
+		example: &example{object{value("id", d.exampleID()), value("site", 1), value("operations", exampleBatch)}, textAt(1)},
 	})
 }
 
@@ -102,22 +102,20 @@ func (d describeText) edit() jsonrpc.MethodOption {
 	}))
 	edits.Items.Required, edits.MaxItems = []string{"at"}, new(maxEdits)
 	return d.describe(doc{
-		summary: "Edit a document's text",
-		description: "For callers who have no replica. `at` is a place in the text as it was at `position`, or as it is now: what others have done since then stays. Editors may. " +
-			"Unlike push_document_operations it is not idempotent: if the outcome is not known, look at the text. It cannot be a part of an atomic batch.",
-		params:  schemas{"edits": edits},
-		errors:  []apperr.Kind{apperr.InvalidRequest, apperr.ValidationFailed},
-		example: &example{object{value("id", d.exampleID()), value("edits", []any{object{value("at", 0), value("insert", "hi")}})}, positionAt(1)},
+		summary:     "Edit a document's text",
+		description: "For callers who have no replica. `at` is a place in the text as it was at `position`, or as it is now: what others have done since then stays. Editors may.",
+		params:      schemas{"edits": edits},
+		errors:      []apperr.Kind{apperr.ValidationFailed},
+		example:     &example{object{value("id", d.exampleID()), value("edits", []any{object{value("at", 0), value("insert", "hi")}})}, textAt(1)},
 	})
 }
 
 func (d describeText) restore() jsonrpc.MethodOption {
 	return d.describe(doc{
-		idempotent:  true,
 		summary:     "Make a document's text what it was",
-		description: "At a `position`, or in a version. It is done by new operations, so that nothing of its history is lost, and who has the document open sees it. Editors may. It cannot be a part of an atomic batch.",
-		errors:      []apperr.Kind{apperr.InvalidRequest, apperr.ValidationFailed},
-		example:     &example{object{value("id", d.exampleID()), value("position", 1)}, positionAt(2)},
+		description: "At a `position`, or in a version. It is done by new operations, so that nothing of its history is lost, and who has the document open sees it. Editors may.",
+		errors:      []apperr.Kind{apperr.ValidationFailed},
+		example:     &example{object{value("id", d.exampleID()), value("position", 1)}, textAt(2)},
 	})
 }
 
@@ -134,8 +132,10 @@ func (d describeText) fork() jsonrpc.MethodOption {
 	})
 }
 
-// positionAt is the result of a method that changes a text.
-func positionAt(position int64) object { return dataOf(object{value("position", position)}) }
+// textAt is the result of a method that changes a text, which makes no entry in the change log at once.
+func textAt(position int64) object {
+	return append(dataOf(object{value("position", position)}), value("position", nil))
+}
 
 func (d describeText) show() jsonrpc.MethodOption {
 	return d.describe(doc{
@@ -160,7 +160,7 @@ func (d describeText) follow() jsonrpc.MethodOption {
 			"(`document_id`, `prev`, `position`, `operations`), each from `prev`, where the one before ended, to `position`; and what others show, of `document_presence` " +
 			"(`document_id`, `site`, `user_id`, `presence`). `document_closed` (`document_id`, `reason`) is the end: `resync`, if the connection was too slow (go on from the last position), `forbidden`, `deleted` or `failed`.",
 		errors:  []apperr.Kind{apperr.InvalidRequest, apperr.ResyncRequired},
-		example: &example{object{value("id", d.exampleID()), value("since", 1)}, positionAt(1)},
+		example: &example{object{value("id", d.exampleID()), value("since", 1)}, dataOf(object{value("position", 1)})},
 	})
 }
 

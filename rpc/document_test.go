@@ -74,6 +74,7 @@ func TestDocumentVersion(t *testing.T) {
 
 // cast is users of the demo tenant by what they are to the document.
 type cast struct {
+	server                                            *rpctest.Server
 	owner, editor, commenter, reader, outsider, admin *rpctest.Client
 	members                                           map[string]row // by role, and the owner's
 }
@@ -85,7 +86,7 @@ func newCast(t *testing.T) cast {
 		INSERT INTO account (username, name, pwd) SELECT 'demo' || n, 'Demo', pwd FROM account, generate_series(3, 5) n WHERE username = 'demo1';
 		INSERT INTO membership (tenant_id, user_id, role, cid, mid)
 			SELECT t.id, a.id, 'member', a.id, a.id FROM tenant t, account a WHERE t.slug = 'demo' AND a.username IN ('demo3', 'demo4', 'demo5')`)
-	c := cast{s.As(t, "demo1"), s.As(t, "demo2"), s.As(t, "demo3"), s.As(t, "demo4"), s.As(t, "demo5"), s.As(t, "admin"), map[string]row{}}
+	c := cast{s, s.As(t, "demo1"), s.As(t, "demo2"), s.As(t, "demo3"), s.As(t, "demo4"), s.As(t, "demo5"), s.As(t, "admin"), map[string]row{}}
 	newDocument(c.owner, document)
 	c.members["owner"] = rpctest.Call[[]row](c.owner, "list_document_members", nil)[0]
 	for role, member := range map[string]*rpctest.Client{"editor": c.editor, "commenter": c.commenter, "reader": c.reader} {

@@ -27,10 +27,10 @@ func textMethods(m *jsonrpc.Mux, api API, d *entityDoc) {
 	describe := describeText{d}
 	jsonrpc.Handle(m, "open_document", api.openDocument, describe.open())
 	jsonrpc.Handle(m, "read_document_operations", api.readOperations, describe.read())
-	jsonrpc.Handle(m, "push_document_operations", api.pushOperations, describe.push())
+	handleWrite(m, api, "push_document_operations", api.pushOperations, describe.push())
 	jsonrpc.Handle(m, "get_document_text", api.documentText, describe.text())
-	jsonrpc.Handle(m, "edit_document", api.editDocument, describe.edit())
-	jsonrpc.Handle(m, "restore_document", api.restoreDocument, describe.restore())
+	handleWrite(m, api, "edit_document", api.editDocument, describe.edit())
+	handleWrite(m, api, "restore_document", api.restoreDocument, describe.restore())
 	handleWrite(m, api, "fork_document", api.forkDocument, describe.fork())
 }
 
@@ -116,6 +116,7 @@ func (api API) readOperations(ctx context.Context, p readOperationsParams) (data
 }
 
 type pushOperationsParams struct {
+	mutable
 	ID         uuid.UUID     `json:"id"`
 	Site       textcrdt.Site `json:"site"`
 	Operations []byte        `json:"operations"`
@@ -126,9 +127,9 @@ type documentPosition struct {
 	Position int64 `json:"position"`
 }
 
-func (api API) pushOperations(ctx context.Context, p pushOperationsParams) (data[documentPosition], error) {
-	position, err := api.Documents.Push(ctx, p.ID, p.Site, p.Operations)
-	return data[documentPosition]{documentPosition{position}}, apperr.Under("params", err)
+func (api API) pushOperations(tx *store.Tx, p pushOperationsParams) (documentPosition, error) {
+	position, err := api.Documents.Push(tx.Context(), p.ID, p.Site, p.Operations)
+	return documentPosition{position}, apperr.Under("params", err)
 }
 
 // textPlace is a document's text as it was at a position, or as it is named.
@@ -177,6 +178,7 @@ func (api API) documentText(ctx context.Context, p textPlace) (data[documentText
 }
 
 type editDocumentParams struct {
+	mutable
 	ID       uuid.UUID  `json:"id"`
 	Position *int64     `json:"position,omitzero"`
 	Edits    []textEdit `json:"edits"`
@@ -188,23 +190,24 @@ type textEdit struct {
 	Insert string `json:"insert,omitzero"`
 }
 
-func (api API) editDocument(ctx context.Context, p editDocumentParams) (data[documentPosition], error) {
+func (api API) editDocument(tx *store.Tx, p editDocumentParams) (documentPosition, error) {
 	if len(p.Edits) > maxEdits {
-		return data[documentPosition]{}, apperr.Invalid(apperr.Issue{Path: "params.edits", Reason: fmt.Sprintf("may have at most %d items", maxEdits)})
+		return documentPosition{}, apperr.Invalid(apperr.Issue{Path: "params.edits", Reason: fmt.Sprintf("may have at most %d items", maxEdits)})
 	}
 	edits := make([]document.Edit, len(p.Edits))
 	for i, e := range p.Edits {
 		edits[i] = document.Edit(e)
 	}
-	position, err := api.Documents.Edit(ctx, p.ID, p.Position, edits)
-	return data[documentPosition]{documentPosition{position}}, apperr.Under("params", err)
+	position, err := api.Documents.Edit(tx.Context(), p.ID, p.Position, edits)
+	return documentPosition{position}, apperr.Under("params", err)
 }
 
-func (api API) restoreDocument(ctx context.Context, p textPlace) (r data[documentPosition], err error) {
-	tx, err := api.DB.Session(ctx)
-	if err != nil {
-		return r, err
-	}
+type restoreDocumentParams struct {
+	mutable
+	textPlace
+}
+
+func (api API) restoreDocument(tx *store.Tx, p restoreDocumentParams) (r documentPosition, err error) {
 	position, err := p.position(tx)
 	if err == nil && position == nil {
 		err = apperr.Invalid(apperr.Issue{Path: "params", Reason: "must have either position or version_id"})
@@ -212,7 +215,7 @@ func (api API) restoreDocument(ctx context.Context, p textPlace) (r data[documen
 	if err != nil {
 		return r, err
 	}
-	r.Data.Position, err = api.Documents.Restore(ctx, p.ID, *position)
+	r.Position, err = api.Documents.Restore(tx.Context(), p.ID, *position)
 	return r, apperr.Under("params", err)
 }
 

@@ -3,8 +3,10 @@ package rpc_test
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -302,5 +304,49 @@ func TestPresence(t *testing.T) {
 			params["since"] = 0
 		}
 		c.owner.Fails(apperr.InvalidRequest, method, params)
+	}
+}
+
+// What changes a text is done once, also if it is asked for on two nodes at the same time, and answered alike.
+func TestDocumentMutations(t *testing.T) {
+	t.Parallel()
+	c := newCast(t)
+	nodes := []*rpctest.Server{c.server, rpctest.Over(t, c.server.DB)}
+	a := openDocument(t, c.owner, document)
+	rpctest.Call[row](c.owner, "push_document_operations", a.insert(0, "abc"))
+	for _, call := range []struct {
+		method string
+		params row
+		text   string
+	}{
+		{"edit_document", row{"id": document, "edits": []row{{"at": 3, "insert": "d"}}}, "abcd"},
+		{"edit_document", row{"id": document, "edits": []row{{"at": 9, "insert": "x"}}}, "abcd"}, // is refused
+		{"push_document_operations", a.insert(0, "!"), "!abcd"},
+		{"restore_document", row{"id": document, "position": 1}, "abc"},
+		{"restore_document", row{"id": document, "position": 2}, "abcd"},
+	} {
+		params := named(call.params)
+		answers := make([]string, 8)
+		var all sync.WaitGroup
+		for i := range answers {
+			all.Go(func() {
+				answers[i] = answered(t, nodes[i%2], c.owner.Actor, call.method, params)
+			})
+		}
+		all.Wait()
+		if slices.Sort(answers); answers[0] != answers[7] {
+			t.Errorf("%s: answered\n%s\nand\n%s", call.method, answers[0], answers[7])
+		}
+		if text := textOf(c.owner, row{}); text != call.text {
+			t.Errorf("%s: %q, want %q", call.method, text, call.text)
+		}
+		other := maps.Clone(params)
+		other["id"] = uuid.Must(uuid.NewV7())
+		c.owner.FailsAt(apperr.ValidationFailed, "params.mutation_id", call.method, other)
+	}
+	c.reader.Fails(apperr.Forbidden, "edit_document", named(row{"id": document, "edits": []row{{"at": 0, "insert": "x"}}}))
+	c.outsider.Fails(apperr.NotFound, "restore_document", named(row{"id": document, "position": 1}))
+	if text := textOf(c.owner, row{}); text != "abcd" {
+		t.Errorf("%q", text)
 	}
 }

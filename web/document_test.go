@@ -403,3 +403,31 @@ func TestReadersOfADocumentThatReadSlowly(t *testing.T) {
 	}
 	_, _ = io.Copy(io.Discard, stuck) // which ends
 }
+
+// An atomic batch keeps what it does to texts, or does not, with the rest.
+func TestAtomicBatchOfTexts(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	owner, member := s.login("demo1"), s.login("demo2")
+	s.document(owner, member, "editor", "one\n")
+	e := s.editor(member.Token)
+	edit := fmt.Sprintf(`{"id":0,"method":"edit_document","params":{"id":%q,"edits":[{"at":4,"insert":"two\n"}]}}`, documentID)
+	version := fmt.Sprintf(`{"id":1,"method":"create_document_version","params":{"data":{"document_id":%q,"name":"two","position":{"$ref":"0.position"}}}}`, documentID)
+	restore := fmt.Sprintf(`{"id":2,"method":"restore_document","params":{"id":%q,"position":0}}`, documentID)
+	const fails = `{"id":3,"method":"get_task","params":{"id":999999}}`
+	kinds(t, s.atomic(owner.Token, edit, version, restore, fails), "ABORTED ABORTED ABORTED NOT_FOUND")
+	kinds(t, s.atomic(owner.Token, edit, version, restore), "OK OK OK")
+	for e.position < 4 { // two runs are deleted
+		e.take()
+	}
+	if text := e.doc.String(); text != "" || e.position != 4 {
+		t.Errorf("at %d a follower has %q", e.position, text)
+	}
+	s.call(owner.Token, "restore_document", fmt.Sprintf(`{"id":%q,"position":2}`, documentID))
+	for e.position < 5 {
+		e.take()
+	}
+	if text := e.doc.String(); text != "one\ntwo\n" {
+		t.Errorf("restored %q", text)
+	}
+}

@@ -13,7 +13,7 @@ import (
 // push is operations that wait to be committed.
 type push struct {
 	user int64
-	site textcrdt.Site // 0: the server's own, which get their ids when it is their turn
+	site textcrdt.Site
 	ops  []textcrdt.Op
 	done chan outcome
 

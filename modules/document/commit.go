@@ -36,7 +36,7 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 		if r.doc == nil {
 			continue
 		}
-		g, err := r.stage(tx, b, fresh)
+		g, err := r.stage(b, fresh)
 		var position int64
 		switch {
 		case err == nil && len(g.ops) == 0:
@@ -101,11 +101,9 @@ func (r *room) committed(tx *store.Tx, b *batch, g *group, position int64) error
 
 // screen answers the pushes of those who may not write. Who is not known as an editor may have become one.
 func (r *room) screen(tx *store.Tx, b *batch) error {
-	var sites []textcrdt.Site
-	for _, p := range b.pushes {
-		if p.site != 0 {
-			sites = append(sites, p.site)
-		}
+	sites := make([]textcrdt.Site, len(b.pushes))
+	for i, p := range b.pushes {
+		sites[i] = p.site
 	}
 	if err := r.knowSites(tx, sites...); err != nil {
 		return err
@@ -129,7 +127,7 @@ func (r *room) mayWrite(p *push) error {
 		return noDocument(r.document)
 	case r.members[p.user] != Editor:
 		return errNotEditor
-	case p.site != 0 && !r.owns(p.user, p.site):
+	case !r.owns(p.user, p.site):
 		return errSite
 	default:
 		return nil
@@ -182,14 +180,9 @@ func (b *batch) refuse(check func(*push) (refused, err error)) error {
 var errStale = errors.New("document: the room may have to catch up")
 
 // stage applies pushes to the replica, answers those that it does not take, and returns what of the others is not committed yet.
-func (r *room) stage(tx *store.Tx, b *batch, fresh bool) (g group, err error) {
+func (r *room) stage(b *batch, fresh bool) (g group, err error) {
 	ahead := textcrdt.Version{} // where the group brings the sites
 	err = b.refuse(func(p *push) (refused, err error) {
-		if p.site == 0 && !p.staged {
-			if err := r.number(tx, p, ahead); err != nil {
-				return nil, err
-			}
-		}
 		switch err := r.doc.Check(p.ops); {
 		case err == nil:
 		case errors.Is(err, textcrdt.ErrEarly) && !fresh:
@@ -202,15 +195,10 @@ func (r *room) stage(tx *store.Tx, b *batch, fresh bool) (g group, err error) {
 			return nil, err
 		}
 		for _, op := range p.ops {
-			known := max(r.persisted[op.Site], ahead[op.Site])
-			if last(&op) <= known {
-				continue
+			if op, ok := after(op, max(r.persisted[op.Site], ahead[op.Site])); ok {
+				ahead[op.Site] = last(&op)
+				g.add(p.user, op)
 			}
-			ahead[op.Site] = last(&op)
-			if op.Seq <= known {
-				op = cut(op, int(known-op.Seq)+1)
-			}
-			g.add(p.user, op)
 		}
 		return nil, nil
 	})

@@ -39,11 +39,9 @@ type room struct {
 	// Of the goroutine that works.
 	state
 	members   map[int64]Role          // nil: nothing has been read yet
-	sites     map[textcrdt.Site]int64 // whose they are; 0: a node's
+	sites     map[textcrdt.Site]int64 // whose they are; 0: the server's
 	doc       *textcrdt.Doc           // nil: to be loaded when somebody writes
 	persisted textcrdt.Version        // what of the doc is committed
-	own       textcrdt.Site           // with which the room does what users leave to the server; 0: none has been given yet
-	session   uint32                  // that it was given with
 	tail      tail
 	rest      time.Time // before which there is no other commit
 }

@@ -41,7 +41,7 @@ type stretch struct {
 }
 
 // The pieces and the head are of one snapshot of the database, so what is compacted meanwhile is there once.
-const after = `
+const afterPosition = `
 	WITH chunk AS (
 		SELECT first, position, operations FROM document_history
 		WHERE tenant_id = $1 AND document_id = $2 AND position > $3 ORDER BY position LIMIT 1
@@ -67,7 +67,7 @@ func readAfter(tx *store.Tx, document uuid.UUID, since int64, limit int) (stretc
 	s := stretch{since: since}
 	found := false
 	var p piece
-	err := tx.Each(after, []any{tx.Actor.Tenant.String(), document.String(), since, limit, pageBytes},
+	err := tx.Each(afterPosition, []any{tx.Actor.Tenant.String(), document.String(), since, limit, pageBytes},
 		[]any{&s.head, &s.membersVersion, &p.first, &p.last, &p.operations}, func() bool {
 			found = true
 			if p.last > 0 {
@@ -153,25 +153,30 @@ func load(tx *store.Tx, document uuid.UUID, position int64) (saved, error) {
 	if s.doc, err = loadSnapshot(snapshot); err != nil {
 		return saved{}, err
 	}
+	return s, s.advance(tx, document, position)
+}
+
+// advance brings a replica to a position, or to the head.
+func (s *saved) advance(tx *store.Tx, document uuid.UUID, position int64) error {
 	for s.position < position {
 		part, err := readAfter(tx, document, s.position, pageRuns)
 		if err != nil {
-			return saved{}, err
+			return err
 		}
 		ops, size, err := part.decode()
 		if err != nil {
-			return saved{}, err
+			return err
 		}
 		ops = ops[:min(int64(len(ops)), position-s.position)]
 		if err := s.apply(ops); err != nil {
-			return saved{}, err
+			return err
 		}
 		s.size += size
 		if s.position >= part.head {
 			break
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // loadSnapshot returns the replica of a snapshot, which at the position 0 is empty.
@@ -247,7 +252,7 @@ func membersOf(tx *store.Tx, document uuid.UUID) (members map[int64]Role, versio
 	return members, version, err
 }
 
-// sitesOf returns whose the sites are that there are; 0: a node's.
+// sitesOf returns whose the sites are that there are; 0: the server's.
 func sitesOf(tx *store.Tx, document uuid.UUID, sites []textcrdt.Site) (map[textcrdt.Site]int64, error) {
 	users := map[textcrdt.Site]int64{}
 	var site textcrdt.Site
@@ -273,6 +278,7 @@ const give = `
 		UPDATE document_head SET
 			sites = sites + CASE WHEN epoch IN ('', current_epoch()) THEN 1 ELSE 65536 END,
 			session = session + CASE WHEN epoch IN ('', current_epoch()) THEN 0 ELSE 1 END,
+			server_site = CASE WHEN epoch = current_epoch() THEN server_site END,
 			epoch = current_epoch()
 		WHERE tenant_id = $1 AND document_id = $2 RETURNING sites, session
 	), site AS (
@@ -280,7 +286,7 @@ const give = `
 	)
 	SELECT sites, session FROM given`
 
-// giveSite returns a site that has never been given before, for a user or, if that is 0, for this node.
+// giveSite returns a site that has never been given before, for a user or, if that is 0, for the server.
 func giveSite(tx *store.Tx, document uuid.UUID, user int64) (site textcrdt.Site, session uint32, err error) {
 	err = tx.Each(give, []any{tx.Actor.Tenant.String(), document.String(), user}, []any{&site, &session}, func() bool { return true })
 	if err == nil && site == 0 {

@@ -223,22 +223,17 @@ func TestTouches(t *testing.T) {
 	}
 }
 
-// Who may not, or cannot be heard, changes nothing; and a text is no part of a transaction.
+// Who may not, or cannot be heard, changes nothing.
 func TestScopes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	n, doc := w.node(), w.create()
 	r := n.open(doc, 1)
 	batch := r.insert(0, "x")
-	err := w.Atomic(as(1), func(ctx context.Context) error {
-		_, err := n.Push(ctx, doc, r.site, batch)
-		return err
-	})
-	wants(t, err, apperr.InvalidRequest, "")
 	readOnly := auth.WithRequest(context.Background(), &auth.Request{
 		Now: time.Now, Actor: &auth.Actor{Tenant: tenant, User: 1, Role: auth.Member, Scope: auth.ScopeRead},
 	})
-	_, err = n.Push(readOnly, doc, r.site, batch)
+	_, err := n.Push(readOnly, doc, r.site, batch)
 	wants(t, err, apperr.Forbidden, "")
 	if _, err := n.Read(readOnly, doc, 0, 0); err != nil {
 		t.Error(err)

@@ -177,6 +177,18 @@ func Begin(tx *store.Tx, document uuid.UUID, text string) error {
 	return w.err
 }
 
+// after returns what is left of an operation where its site is known up to a seq; false for nothing.
+func after(op textcrdt.Op, known uint32) (textcrdt.Op, bool) {
+	switch {
+	case last(&op) <= known:
+		return op, false
+	case op.Seq <= known:
+		return cut(op, int(known-op.Seq)+1), true
+	default:
+		return op, true
+	}
+}
+
 // cut returns what is left of an operation when n of its characters are known.
 func cut(op textcrdt.Op, n int) textcrdt.Op {
 	op.Seq += uint32(n)

@@ -2,7 +2,7 @@
 //
 // It knows nothing of Rowcall's entities, only JSON Schema, so every method that the document describes gets its types by
 // the same rules. A client may call a method again when an answer is lost if it only reads (the extension "x-safe": true), if a further
-// call changes nothing more ("x-idempotent": true), or if it has a param mutation_id, by which it happens once. The output depends on the document alone, and is formatted.
+// call changes nothing more ("x-idempotent": true), or else if it has a param mutation_id, by which it happens once. The output depends on the document alone, and is formatted.
 package generate
 
 import (

@@ -99,10 +99,10 @@ func (g *golang) methods() {
 		switch {
 		case m.Safe:
 			again = ", Reads: true"
-		case m.once():
-			again = ", Once: true"
 		case m.Idempotent:
 			again = ", Idempotent: true"
+		case m.once():
+			again = ", Once: true"
 		}
 		fmt.Fprintf(&g.b, "%s = rpcclient.Method[%s, %s]{Name: %q%s}\n", name, takes, g.result(name, m.Result.Schema), m.Name, again)
 	}

@@ -63,10 +63,10 @@ func (t *typeScript) methods() {
 		switch {
 		case m.Safe:
 			kind = "read"
-		case m.once():
-			kind = "once"
 		case m.Idempotent:
 			kind = "idempotent"
+		case m.once():
+			kind = "once"
 		}
 		t.line(fmt.Sprintf("  %s: %q,", property(m.Name), kind))
 	}

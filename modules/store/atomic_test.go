@@ -263,3 +263,26 @@ func TestPanicOfAPartFailsTheWhole(t *testing.T) {
 		t.Errorf("%d rows were kept", n)
 	}
 }
+
+// What is to follow a commit sees what was committed, and does not follow a rollback.
+func TestAfterCommit(t *testing.T) {
+	t.Parallel()
+	db := newDB(t)
+	ctx := as(t.Context(), tenantA, 7, auth.Member)
+	seen := 0
+	work := func(undo error) error {
+		return db.InTx(ctx, func(tx *store.Tx) error {
+			err := db.InTx(tx.Context(), func(part *store.Tx) error {
+				part.AfterCommit(func() { seen += len(labels(t, db.DB)) })
+				return second(things.Create(part, thing{Label: "x"}))
+			})
+			return errors.Join(err, undo)
+		})
+	}
+	if work(errors.New("boom")) == nil || seen != 0 {
+		t.Errorf("%d after a rollback", seen)
+	}
+	if err := work(nil); err != nil || seen != 1 {
+		t.Errorf("%d after the commit, %v", seen, err)
+	}
+}

@@ -35,7 +35,8 @@ type transaction struct {
 	collected int     // bytes in them
 	head      int64   // after the last append; 0: none yet
 
-	last []func(*Tx) error // to be called when the entries have been appended
+	last  []func(*Tx) error // to be called when the entries have been appended
+	after []func()          // and when all is committed
 }
 
 // entry is a change that waits to be appended.
@@ -216,6 +217,10 @@ func (p *plan) logData(row reflect.Value) (jsontext.Value, error) {
 // the Tx that is the whole: the context of a part may have ended. An error of do undoes the transaction. It must change no rows of a
 // repository.
 func (tx *Tx) BeforeCommit(do func(whole *Tx) error) { tx.whole.last = append(tx.whole.last, do) }
+
+// AfterCommit has a transaction call do when it is committed, on the goroutine that did, before its caller goes on; do must not block. It is
+// not called if it is not known whether the transaction was committed.
+func (tx *Tx) AfterCommit(do func()) { tx.whole.after = append(tx.whole.after, do) }
 
 const appendEntries = `
 	WITH head AS (

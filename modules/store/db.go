@@ -314,10 +314,16 @@ func (tx *Tx) atomically(opts *sql.TxOptions, do func(*Tx) error) error {
 		}
 		return nil
 	})
-	if err == nil && part.whole.head > 0 {
+	if err != nil {
+		return err
+	}
+	if part.whole.head > 0 {
 		tx.db.committed(tx.Actor.Tenant, part.whole.head)
 	}
-	return err
+	for _, do := range part.whole.after {
+		do()
+	}
+	return nil
 }
 
 var errPartPanicked = errors.New("store: a part of the transaction panicked")

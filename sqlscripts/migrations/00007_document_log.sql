@@ -14,17 +14,18 @@ CREATE TABLE document_head (
     sites           bigint NOT NULL DEFAULT 0 CHECK (sites BETWEEN 0 AND 4294967295), -- given so far
     session         bigint NOT NULL DEFAULT 1,  -- that new sites begin with
     epoch           text COLLATE "C" NOT NULL DEFAULT '', -- of the database that gave the last site
+    server_site     bigint,                     -- that the server writes as in this epoch, if it has
     PRIMARY KEY (tenant_id, document_id),
     FOREIGN KEY (tenant_id, document_id) REFERENCES document (tenant_id, id) ON DELETE CASCADE
 ) WITH (fillfactor = 20);
 CALL tenant_table('document_head');
 
--- A site numbers what it does to the document. It is one user's, or a node's, for edits that users leave to the server.
+-- A site numbers what it does to the document. It is one user's, or the server's, for edits that users leave to that.
 CREATE TABLE document_site (
     tenant_id   uuid NOT NULL,
     document_id uuid NOT NULL,
     site        bigint NOT NULL,
-    user_id     bigint,                         -- NULL: a node's
+    user_id     bigint,                         -- NULL: the server's
     seq         bigint NOT NULL DEFAULT 0,      -- of its newest operation
     PRIMARY KEY (tenant_id, document_id, site),
     FOREIGN KEY (tenant_id, document_id) REFERENCES document_head (tenant_id, document_id) ON DELETE CASCADE

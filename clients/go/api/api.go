@@ -186,10 +186,8 @@ var (
 	// is given. At most 1,000 of them, all or nothing. The answer has them as they were.
 	DeleteVaultMembers = rpcclient.Method[DeleteVaultMembersParams, rpcclient.Written[[]VaultMember]]{Name: "delete_vault_members", Once: true}
 	// EditDocument: edit a document's text. For callers who have no replica. `at` is a place in the text as it was
-	// at `position`, or as it is now: what others have done since then stays. Editors may. Unlike
-	// push_document_operations it is not idempotent: if the outcome is not known, look at the text. It cannot be a
-	// part of an atomic batch.
-	EditDocument = rpcclient.Method[EditDocumentParams, rpcclient.Data[EditDocumentData]]{Name: "edit_document"}
+	// at `position`, or as it is now: what others have done since then stays. Editors may.
+	EditDocument = rpcclient.Method[EditDocumentParams, rpcclient.Written[EditDocumentData]]{Name: "edit_document", Once: true}
 	// FollowDocument: get a document's operations as notifications. On a WebSocket only, at `GET /api/rpc`; a
 	// connection can follow 100 documents. After the answer, all operations after `since` come in notifications of
 	// the method `document_operations` (`document_id`, `prev`, `position`, `operations`), each from `prev`, where
@@ -284,9 +282,9 @@ var (
 	// PushDocumentOperations: append operations to a document's text. Those of one site, each site's in their order,
 	// up to 2,000 of them in 256 KiB, with 8,388,608 ids. The answer comes when they are committed, with a
 	// `position` that has all of them. Operations that are there already are not added again, so a push of which the
-	// outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. It
-	// cannot be a part of an atomic batch.
-	PushDocumentOperations = rpcclient.Method[PushDocumentOperationsParams, rpcclient.Data[PushDocumentOperationsData]]{Name: "push_document_operations", Idempotent: true}
+	// outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors may. With a
+	// `mutation_id`, or in an atomic batch, others who write the document wait until it is committed.
+	PushDocumentOperations = rpcclient.Method[PushDocumentOperationsParams, rpcclient.Written[PushDocumentOperationsData]]{Name: "push_document_operations", Idempotent: true}
 	// ReadDocumentOperations: read a document's operations after a position. `position` is that of the last one, or
 	// `since` if there are none. A page may have fewer than `limit`.
 	ReadDocumentOperations = rpcclient.Method[ReadDocumentOperationsParams, rpcclient.Data[ReadDocumentOperationsData]]{Name: "read_document_operations", Reads: true}
@@ -295,9 +293,8 @@ var (
 	// 100 in a tenant.
 	RegisterReplica = rpcclient.Method[RegisterReplicaParams, RegisterReplicaResult]{Name: "register_replica"}
 	// RestoreDocument: make a document's text what it was. At a `position`, or in a version. It is done by new
-	// operations, so that nothing of its history is lost, and who has the document open sees it. Editors may. It
-	// cannot be a part of an atomic batch.
-	RestoreDocument = rpcclient.Method[RestoreDocumentParams, rpcclient.Data[RestoreDocumentData]]{Name: "restore_document", Idempotent: true}
+	// operations, so that nothing of its history is lost, and who has the document open sees it. Editors may.
+	RestoreDocument = rpcclient.Method[RestoreDocumentParams, rpcclient.Written[RestoreDocumentData]]{Name: "restore_document", Once: true}
 	// ResumeUser: let a suspended user in again, as an admin
 	ResumeUser = rpcclient.Method[ResumeUserParams, rpcclient.Written[User]]{Name: "resume_user", Once: true}
 	// RPCDiscover: describe all methods. The result is this document, by the [OpenRPC
@@ -1092,7 +1089,10 @@ type DeleteVaultMembersParams struct {
 
 // EditDocumentParams are the params of edit_document.
 type EditDocumentParams struct {
-	ID uuid.UUID `json:"id"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+	ID         uuid.UUID                `json:"id"`
 	// 1 for the document's first operation, and one more with each; 0 for none. It is not a position of the tenant's
 	// log.
 	Position rpcclient.Opt[int64]          `json:"position,omitzero"`
@@ -1326,7 +1326,10 @@ type OpenDocumentData struct {
 
 // PushDocumentOperationsParams are the params of push_document_operations.
 type PushDocumentOperationsParams struct {
-	ID uuid.UUID `json:"id"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+	ID         uuid.UUID                `json:"id"`
 	// A replica's own.
 	Site int64 `json:"site"`
 	// In base64, as docs/textcrdt.md has it, packed or not.
@@ -1370,7 +1373,10 @@ type RegisterReplicaResult struct {
 
 // RestoreDocumentParams are the params of restore_document.
 type RestoreDocumentParams struct {
-	ID uuid.UUID `json:"id"`
+	// A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer is that of
+	// the first time.
+	MutationID rpcclient.Opt[uuid.UUID] `json:"mutation_id,omitzero"`
+	ID         uuid.UUID                `json:"id"`
 	// 1 for the document's first operation, and one more with each; 0 for none. It is not a position of the tenant's
 	// log.
 	Position rpcclient.Opt[int64] `json:"position,omitzero"`

@@ -834,12 +834,15 @@ export interface Methods {
   };
   /**
    * Edit a document's text. For callers who have no replica. `at` is a place in the text as it was at
-   * `position`, or as it is now: what others have done since then stays. Editors may. Unlike
-   * push_document_operations it is not idempotent: if the outcome is not known, look at the text. It
-   * cannot be a part of an atomic batch.
+   * `position`, or as it is now: what others have done since then stays. Editors may.
    */
   edit_document: {
     params: {
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
       id: string;
       /**
        * 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
@@ -855,7 +858,7 @@ export interface Methods {
         insert?: string | null;
       }[];
     };
-    result: { data: { position: number } };
+    result: { data: { position: number }; position: number | null };
   };
   /**
    * Get a document's operations as notifications. On a WebSocket only, at `GET /api/rpc`; a connection
@@ -1128,17 +1131,23 @@ export interface Methods {
    * of them in 256 KiB, with 8,388,608 ids. The answer comes when they are committed, with a `position`
    * that has all of them. Operations that are there already are not added again, so a push of which the
    * outcome is not known is repeated. All are taken, or none: VALIDATION says which is wrong. Editors
-   * may. It cannot be a part of an atomic batch.
+   * may. With a `mutation_id`, or in an atomic batch, others who write the document wait until it is
+   * committed.
    */
   push_document_operations: {
     params: {
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
       id: string;
       /** A replica's own. */
       site: number;
       /** In base64, as docs/textcrdt.md has it, packed or not. */
       operations: string;
     };
-    result: { data: { position: number } };
+    result: { data: { position: number }; position: number | null };
   };
   /**
    * Read a document's operations after a position. `position` is that of the last one, or `since` if
@@ -1172,11 +1181,15 @@ export interface Methods {
   };
   /**
    * Make a document's text what it was. At a `position`, or in a version. It is done by new operations,
-   * so that nothing of its history is lost, and who has the document open sees it. Editors may. It
-   * cannot be a part of an atomic batch.
+   * so that nothing of its history is lost, and who has the document open sees it. Editors may.
    */
   restore_document: {
     params: {
+      /**
+       * A UUIDv7 made for this call: if it is repeated with the same, nothing more is done, and the answer
+       * is that of the first time.
+       */
+      mutation_id?: string | null;
       id: string;
       /**
        * 1 for the document's first operation, and one more with each; 0 for none. It is not a position of
@@ -1186,7 +1199,7 @@ export interface Methods {
       /** The position of a version of the document. */
       version_id?: string | null;
     };
-    result: { data: { position: number } };
+    result: { data: { position: number }; position: number | null };
   };
   /** Let a suspended user in again, as an admin */
   resume_user: {
@@ -1845,7 +1858,7 @@ const access: Record<keyof Methods, Access> = {
   delete_vault_items: "once",
   delete_vault_member: "once",
   delete_vault_members: "once",
-  edit_document: "write",
+  edit_document: "once",
   follow_document: "write",
   fork_document: "once",
   get_document: "read",
@@ -1876,7 +1889,7 @@ const access: Record<keyof Methods, Access> = {
   push_document_operations: "idempotent",
   read_document_operations: "read",
   register_replica: "write",
-  restore_document: "idempotent",
+  restore_document: "once",
   resume_user: "once",
   "rpc.discover": "read",
   show_presence: "idempotent",
