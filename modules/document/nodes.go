@@ -106,7 +106,7 @@ func (h *Hub) tellNodes(ctx context.Context) {
 
 // sendPresence tells the other nodes what a site of this one shows.
 func (h *Hub) sendPresence(k key, p *Presence) {
-	if h.Bus == nil || !h.hints.heard() {
+	if !h.hints.heard() {
 		return
 	}
 	b := append(k.append([]byte("here ")), ' ')
