@@ -2,8 +2,6 @@ package document
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -67,11 +65,7 @@ func (h *Hub) compact(ctx context.Context) {
 // compactNow makes a snapshot of a document as it is now, and moves the operations that are in it to where they take less room. It blocks as
 // long as that takes; writers do not wait for it. If another node is at it, it does nothing.
 func (h *Hub) compactNow(ctx context.Context, k key) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("document: a panic: %v\n%s", p, debug.Stack())
-		}
-	}()
+	defer caught(&err)
 	for more := true; more && err == nil; {
 		more, err = h.compactPart(ctx, k)
 	}

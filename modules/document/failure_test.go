@@ -8,7 +8,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"rowcall/modules/apperr"
@@ -209,11 +211,87 @@ func TestFailure(t *testing.T) {
 	}
 }
 
+// panics is a follower that cannot take anything.
+type panics struct{ ended chan document.Ending }
+
+func (panics) Deliver([]*document.Frame) error { panic("a follower's") }
+func (p panics) End(why document.Ending)       { p.ended <- why }
+
+// A panic of who follows, or of the application, ends what it happens to, and not the node.
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var once sync.Once
+	n := w.nodeWith(document.Config{DB: w.DB, Bus: deaf{}, Logger: zap.NewNop(), Touch: func(tx *store.Tx, doc uuid.UUID, version, position int64, at time.Time) error {
+		once.Do(func() { panic("the application's") })
+		return w.touch(tx, doc, version, position, at)
+	}})
+	doc := w.create()
+	r := n.open(doc, 1)
+	f := n.follow(doc, 1, 0)
+	p := panics{make(chan document.Ending, 1)}
+	if _, err := n.Follow(as(1), doc, 0, p); err != nil {
+		t.Fatal(err)
+	}
+	r.push(n, r.insert(0, "a"))
+	select {
+	case why := <-p.ended:
+		if why != document.Failed {
+			t.Errorf("%s", why)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it does not end")
+	}
+	f.to(n.open(doc, 1), r.push(n, r.insert(1, "b")))
+	wait(t, "the document's row", func() bool { return get[int64](w, `SELECT position FROM document`) == 2 })
+}
+
 // deaf is a bus that loses everything.
 type deaf struct{}
 
 func (deaf) Publish(string, []byte)                         {}
 func (deaf) Subscribe(string, func([]byte)) (cancel func()) { return func() {} }
+
+// parrot is a bus that says whatever a test wants, to a hub that listens.
+type parrot struct {
+	deaf
+	say chan func(payload []byte)
+}
+
+func (p parrot) Subscribe(_ string, handle func([]byte)) (cancel func()) {
+	p.say <- handle
+	return func() {}
+}
+
+// Whatever the bus says does no harm: what no node says is not heard, and the rest is in the form of this one's own.
+func TestOddMessages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := parrot{say: make(chan func([]byte), 1)}
+	n := w.nodeWith(document.Config{DB: w.DB, Bus: b, Touch: w.touch, Logger: zap.NewNop()})
+	say := <-b.say
+	doc := w.create()
+	f := n.follow(doc, 1, 0)
+	name := tenant.String() + "/" + doc.String()
+	for _, message := range []string{
+		"", "?", "open up", "head", "head " + name, "head " + name + ":x", "head /:1", "who", "who " + name + "x",
+		"here", "here " + name, "here " + name + " 1", "here " + name + " 1 1 {", "here " + name + " 1 1 7", "here " + name + ` 1 1 {"name":"a","name":"b"}`,
+		"here " + name + " 4294967296 1 {}", "here " + name + " -1 1 {}", "here " + name + ` 1 1 {"name":"` + strings.Repeat("x", document.MaxPresence) + `"}`,
+		"here " + name + " 7 1 {\n\n\"name\": \"Ann\"}",
+	} {
+		say([]byte(message))
+	}
+	select {
+	case frame := <-f.frames:
+		if m := f.parse(frame); m.Site != 7 || m.Presence == nil || m.Presence.Name != "Ann" || strings.Contains(string(frame.Text), "\n") {
+			t.Errorf("%s", frame.Text)
+		}
+	case <-time.After(time.Minute):
+		t.Error("what is right is not heard")
+	}
+	r := n.open(doc, 1)
+	f.to(r, r.push(n, r.insert(0, "a")))
+}
 
 // What the bus loses, the poll finds.
 func TestLostHints(t *testing.T) {

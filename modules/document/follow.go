@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"rowcall/modules/apperr"
 	"rowcall/modules/auth"
@@ -184,21 +183,32 @@ func (f *Following) take(empty []*Frame) []*Frame {
 	return frames
 }
 
-// run delivers until the following is closed.
+// run delivers until the following is closed, or fails.
 func (f *Following) run() {
-	if !f.replay() {
-		return
+	if err := f.deliverAll(); err != nil {
+		why := f.room.ending(err)
+		f.room.mu.Lock()
+		defer f.room.mu.Unlock()
+		f.room.end(f, why)
+	}
+}
+
+// deliverAll delivers until the following is closed. The error is of what cannot be delivered.
+func (f *Following) deliverAll() (err error) {
+	defer caught(&err)
+	if err := f.replay(); err != nil {
+		return err
 	}
 	var spare []*Frame
 	for {
 		select {
 		case <-f.ready:
 		case <-f.done:
-			return
+			return nil
 		}
 		frames := f.take(spare)
 		if !f.deliver(frames) {
-			return
+			return nil
 		}
 		clear(frames)
 		spare = frames[:0]
@@ -234,31 +244,26 @@ func (f *Following) isClosed() bool {
 	}
 }
 
-// replay delivers what was there when the following began.
-func (f *Following) replay() bool {
-	h := f.room.hub
+// replay delivers what was there when the following began, unless that is closed before. The error is of what cannot be read.
+func (f *Following) replay() error {
 	for at := f.position.Load(); at < f.behind; at = f.position.Load() {
 		frame, err := f.old(at)
 		switch {
 		case err == nil:
 			if !f.deliver([]*Frame{frame}) {
-				return false
+				return nil
 			}
 			continue
 		case !passing(err):
-			h.Logger.Error("old operations of a document cannot be read", zap.Stringer("document", f.room.document), zap.Error(err))
-			f.room.mu.Lock()
-			f.room.end(f, Failed)
-			f.room.mu.Unlock()
-			return false
+			return err
 		}
 		select {
 		case <-time.After(retryAfter):
 		case <-f.done:
-			return false
+			return nil
 		}
 	}
-	return true
+	return nil
 }
 
 // old returns a frame of operations after a position, up to where the following began.

@@ -192,7 +192,7 @@ func (h *Hub) forget(r *room) {
 // Stats is what a Hub has counted since it was made, but for Rooms and Followers, which are of now.
 type Stats struct {
 	Rooms       int   // documents in memory
-	Followers   int64 //
+	Followers   int64 // followings
 	Commits     int64 // groups of operations of one document
 	Together    int64 // of these, that were written by a statement with others
 	Operations  int64 // that were committed

@@ -106,7 +106,7 @@ func (h *Hub) tellNodes(ctx context.Context) {
 
 // sendPresence tells the other nodes what a site of this one shows.
 func (h *Hub) sendPresence(k key, p *Presence) {
-	if h.Bus == nil || !h.hints.heard() {
+	if !h.hints.heard() {
 		return
 	}
 	b := append(k.append([]byte("here ")), ' ')
@@ -152,11 +152,12 @@ func (h *Hub) hear(payload []byte) {
 	case "here":
 		name, rest, _ := strings.Cut(rest, " ")
 		siteText, rest, _ := strings.Cut(rest, " ")
-		userText, presence, _ := strings.Cut(rest, " ")
+		userText, text, _ := strings.Cut(rest, " ")
+		presence, ok := presentable(jsontext.Value(text))
 		site, err1 := strconv.ParseUint(siteText, 10, 32)
 		user, err2 := strconv.ParseInt(userText, 10, 64)
-		if r := h.room(name); r != nil && err1 == nil && err2 == nil && jsontext.Value(presence).IsValid() {
-			r.show(Presence{textcrdt.Site(site), user, jsontext.Value(presence)}, false)
+		if r := h.room(name); r != nil && err1 == nil && err2 == nil && ok {
+			r.show(Presence{textcrdt.Site(site), user, presence}, false)
 		}
 	}
 }

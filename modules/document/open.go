@@ -65,7 +65,7 @@ func (o *Opened) snapshot(tx *store.Tx, document uuid.UUID, wanted bool) error {
 	err := tx.Each(`
 		SELECT CASE WHEN $3 THEN position ELSE 0 END, CASE WHEN $3 THEN snapshot ELSE '' END,
 		       (SELECT coalesce(json_object_agg(site, seq), '{}') FROM document_site
-		        WHERE tenant_id = $1 AND document_id = $2 AND seq > 0)::text
+		        WHERE tenant_id = $1 AND document_id = $2 AND written)::text
 		FROM document_snapshot WHERE tenant_id = $1 AND document_id = $2`,
 		[]any{tx.Actor.Tenant.String(), document.String(), wanted}, []any{&o.SnapshotPosition, &o.Snapshot, &version},
 		func() bool { return true })

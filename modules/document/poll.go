@@ -114,7 +114,7 @@ func (h *Hub) drop(r *room) {
 	defer h.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.working && len(r.followers) == 0 {
+	if !r.closed && !r.working && len(r.followers) == 0 {
 		r.closed = true
 		delete(h.rooms, r.key)
 	}

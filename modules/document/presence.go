@@ -39,10 +39,8 @@ func (h *Hub) Show(ctx context.Context, document uuid.UUID, site textcrdt.Site, 
 	if err != nil {
 		return err
 	}
-	if presence = presence.Clone(); presence == nil || presence.Kind() == 'n' {
-		presence = jsontext.Value("null")
-	}
-	if err := presence.Compact(); err != nil || len(presence) > MaxPresence || presence.Kind() != '{' && presence.Kind() != 'n' {
+	presence, ok := presentable(presence)
+	if !ok {
 		return apperr.Validation(apperr.Issue{
 			Path: "presence", Reason: "must be null or an object of up to " + strconv.Itoa(MaxPresence) + " bytes",
 		})
@@ -68,6 +66,15 @@ func (h *Hub) Show(ctx context.Context, document uuid.UUID, site textcrdt.Site, 
 		}
 		return apperr.New(apperr.Unavailable, "Too many have the document open to show them all")
 	})
+}
+
+// presentable returns what a site says in the one form that followers get; not ok if it may not say that.
+func presentable(presence jsontext.Value) (compact jsontext.Value, ok bool) {
+	if presence = presence.Clone(); len(presence) == 0 {
+		presence = jsontext.Value("null")
+	}
+	ok = presence.IsValid() && presence.Compact() == nil && len(presence) <= MaxPresence
+	return presence, ok && (presence.Kind() == '{' || presence.Kind() == 'n')
 }
 
 // show takes what a site says, of this node or another. False if there are too many.

@@ -151,13 +151,26 @@ func (r *room) pause() {
 	}
 }
 
+// caught makes an error of a panic. It is to be deferred.
+func caught(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("document: a panic: %v\n%s", p, debug.Stack())
+	}
+}
+
+// ending returns as what an error ends what it happens to, and logs it if it is not expected.
+func (r *room) ending(err error) Ending {
+	if apperr.From(err).Kind == apperr.NotFound {
+		return Deleted
+	}
+	r.hub.Logger.Error("a document has failed", zap.Stringer("document", r.document), zap.Error(err))
+	return Failed
+}
+
 // fail ends the room, and nothing else.
 func (r *room) fail(b batch, err error) {
-	why := Failed
-	if apperr.From(err).Kind == apperr.NotFound {
-		why = Deleted
-	} else {
-		r.hub.Logger.Error("a document has failed", zap.Stringer("document", r.document), zap.Error(err))
+	why := r.ending(err)
+	if why == Failed {
 		err = apperr.Wrap(apperr.Internal, "The document cannot be read", err)
 	}
 	r.hub.forget(r)

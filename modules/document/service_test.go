@@ -258,6 +258,24 @@ func TestScopes(t *testing.T) {
 	}
 }
 
+// Those who have only read a document do not make it slower to open.
+func TestManySites(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	doc := w.create()
+	w.exec(`INSERT INTO document_site (tenant_id, document_id, site) SELECT $1, $2, i FROM generate_series(1, 20000) i`, tenant.String(), doc.String())
+	w.exec(`ANALYZE document_site`)
+	tx, err := w.Session(as(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var plan []string
+	err = tx.Select(&plan, `EXPLAIN SELECT site, seq FROM document_site WHERE tenant_id = $1 AND document_id = $2 AND written`, tenant.String(), doc.String())
+	if text := strings.Join(plan, "\n"); err != nil || !strings.Contains(text, "document_site_written") {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
 const presenceWait = 20 * time.Second // less than after which a presence is forgotten
 
 func TestPresence(t *testing.T) {

@@ -128,7 +128,8 @@ func (h *Hub) touchAll(ctx context.Context, by time.Time) (next time.Time) {
 	return next
 }
 
-func (h *Hub) touchOne(ctx context.Context, t *touched) error {
+func (h *Hub) touchOne(ctx context.Context, t *touched) (err error) {
+	defer caught(&err)
 	tx, err := h.DB.Session(auth.WithRequest(ctx, &auth.Request{
 		Now: time.Now, Actor: &auth.Actor{Tenant: t.Tenant, User: t.User, Role: auth.Member, Scope: auth.ScopeWrite},
 	}))

@@ -27,9 +27,12 @@ CREATE TABLE document_site (
     site        bigint NOT NULL,
     user_id     bigint,                         -- NULL: the server's
     seq         bigint NOT NULL DEFAULT 0,      -- of its newest operation
+    written     boolean NOT NULL GENERATED ALWAYS AS (seq > 0) STORED,
     PRIMARY KEY (tenant_id, document_id, site),
     FOREIGN KEY (tenant_id, document_id) REFERENCES document_head (tenant_id, document_id) ON DELETE CASCADE
 ) WITH (fillfactor = 50);
+-- Most sites are of those who only read. An index by seq would be written by each operation.
+CREATE INDEX document_site_written ON document_site (tenant_id, document_id, site) WHERE written;
 CALL tenant_table('document_site');
 REVOKE UPDATE, DELETE, TRUNCATE ON document_site FROM rowcall_tenant;
 

@@ -54,7 +54,10 @@ export async function openIndexedDB(name: string): Promise<DocumentStore | undef
     opening.result.createObjectStore("state");
     opening.result.createObjectStore("entries", { autoIncrement: true });
   };
-  const db = await done(opening);
+  const db = await done(opening).catch((error: unknown) => {
+    release();
+    throw error;
+  });
   const both = ["state", "entries"];
   const begin = () => {
     const tx = db.transaction(both, "readwrite");
