@@ -54,7 +54,6 @@ interop: ## run clients that others wrote, from npm and Go modules, against the 
 
 brokers: .data/moto/bin/moto_server ## test what -tags brokers adds; needs Python 3, and Debian's rabbitmq-server for RabbitMQ
 	$(GO) vet -tags brokers ./modules/bus/... ./web/rowcall
-	$(GOLANGCI_LINT) run --build-tags brokers ./modules/bus/... ./web/rowcall/...
 	@test -x /usr/lib/rabbitmq/bin/rabbitmq-server || echo "RabbitMQ is not tested: install Debian's rabbitmq-server"
 	MOTO_SERVER=$(CURDIR)/$< $(GO) test -tags brokers -count=1 . ./modules/bus/broker
 	$(GO) test -tags brokers -count=1 -run 'TestBusURL|TestNodesByNATS' ./web/rowcall
