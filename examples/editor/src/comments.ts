@@ -5,7 +5,7 @@ import type { DocumentComment, Rowcall } from "rowcall";
 import { formatAnchor, parseAnchor } from "rowcall-textcrdt";
 import type { DocumentSession } from "rowcall-textcrdt/provider";
 
-import { complain, h } from "./dom.js";
+import { complain, h, keyed, soon } from "./dom.js";
 
 /** How much of the text a comment shows. */
 const longestQuote = 200;
@@ -47,7 +47,7 @@ export function comments(rc: Rowcall, session: DocumentSession, id: string) {
   const item = (comment: DocumentComment) => {
     const quote = h("blockquote", { testid: "quote", onclick: () => select(comment) });
     const resolve = () => rc.update_document_comment({ id: comment.id, data: { resolved: true } }).catch(complain);
-    quotes.push(() => {
+    quotes.set(comment.id, () => {
       const place = placeOf(comment);
       const text = place ? session.doc.slice(place.from, Math.min(place.to, place.from + longestQuote)) : "";
       quote.hidden = !place;
@@ -61,19 +61,15 @@ export function comments(rc: Rowcall, session: DocumentSession, id: string) {
       h("footer", {}, new Date(comment.ctime).toLocaleString(), h("button", { testid: "resolve", onclick: resolve }, "Resolve")),
     );
   };
-  // What the comments are about changes with every key; the rest of them stays, so that it can be clicked.
-  let quotes: (() => void)[] = [];
-  const requote = () => quotes.forEach((it) => it());
-  const draw = () => {
-    quotes = [];
-    list.replaceChildren(...all.map(item));
-    requote();
-  };
+  const quotes = new Map<string, () => void>(); // by comment
+  const requote = () => all.forEach(({ id }) => quotes.get(id)?.());
+  const draw = keyed(list, ({ id, version }: DocumentComment) => `${id} ${version}`, item);
   const refresh = async () => {
     const filters = { document_id: id, resolved: false, parent_id: null };
     ({ data: all } = await rc.list_document_comments({ filters, list_options: { order_bys: "ctime", limit: 200 } }));
     view?.dispatch({ effects: changed.of(null) });
-    draw();
+    draw(all);
+    requote();
   };
 
   const changed = StateEffect.define<null>();
@@ -95,9 +91,8 @@ export function comments(rc: Rowcall, session: DocumentSession, id: string) {
 
   const stop = new AbortController();
   const follow = async () => {
-    let waiting: ReturnType<typeof setTimeout> | undefined;
-    const soon = () => (waiting ??= setTimeout(() => ((waiting = undefined), stop.signal.aborted || refresh().catch(complain)), 200));
-    for await (const _ of rc.changes({ entities: ["document_comment"], signal: stop.signal, onHello: soon })) soon();
+    const again = soon(refresh, 200, stop.signal);
+    for await (const _ of rc.changes({ entities: ["document_comment"], signal: stop.signal, onHello: again })) again();
   };
   const leave = session.on("change", requote);
   return {

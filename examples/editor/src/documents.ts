@@ -1,7 +1,12 @@
 // The list of the documents that the user is a member of.
-import type { Rowcall } from "rowcall";
+import type { Document, Rowcall } from "rowcall";
 
-import { complain, h } from "./dom.js";
+import { complain, h, keyed, soon } from "./dom.js";
+
+type Listed = Pick<Document, "id" | "title" | "owner_id">;
+
+/** Behind the title of what is another's. */
+const shared = " ↗";
 
 export function documentList(rc: Rowcall, user: number) {
   const list = h("ul", { testid: "documents" });
@@ -29,24 +34,27 @@ export function documentList(rc: Rowcall, user: number) {
       else link.removeAttribute("aria-current");
     }
   };
+  const item = ({ id, title, owner_id }: Listed) => {
+    const mine = owner_id === user;
+    const text = title + (mine ? "" : shared);
+    return h("li", {}, h("a", { href: "#" + id, testid: "document", title: mine ? "" : "shared with you" }, text));
+  };
+  const draw = keyed(list, ({ id, title, owner_id }: Listed) => `${id} ${owner_id} ${title}`, item);
   const refresh = async () => {
     const { data } = await rc.list_documents({ list_options: { order_bys: "!edited_at", limit: 100, fields: ["id", "title", "owner_id"] } });
-    const link = (id: string, title: string, mine: boolean) =>
-      h("a", { href: "#" + id, testid: "document", title: mine ? "" : "shared with you" }, title + (mine ? "" : " ↗"));
-    list.replaceChildren(...data.map(({ id, title, owner_id }) => h("li", {}, link(id, title, owner_id === user))));
+    draw(data);
     mark(marked);
   };
 
   // Others rename documents, and share them.
   const stop = new AbortController();
   const follow = async () => {
-    let waiting: ReturnType<typeof setTimeout> | undefined;
-    const soon = () => (waiting ??= setTimeout(() => ((waiting = undefined), refresh().catch(complain)), 300));
-    for await (const change of rc.changes({ entities: ["document", "document_member"], signal: stop.signal, onHello: soon })) {
-      if (change.entity !== "document" || change.op !== "update" || titleOf(change.id) !== change.data.title) soon();
+    const again = soon(refresh, 300, stop.signal);
+    for await (const change of rc.changes({ entities: ["document", "document_member"], signal: stop.signal, onHello: again })) {
+      if (change.entity !== "document" || change.op !== "update" || titleOf(change.id) !== change.data.title) again();
     }
   };
-  const titleOf = (id: string | number) => list.querySelector(`a[href="#${id}"]`)?.textContent?.replace(/ ↗$/, "");
+  const titleOf = (id: string | number) => list.querySelector(`a[href="#${id}"]`)?.textContent?.replace(shared, "");
   follow().catch((error: unknown) => stop.signal.aborted || complain(error));
   return { element, mark, close: () => stop.abort() };
 }

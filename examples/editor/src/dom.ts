@@ -28,3 +28,41 @@ export function complain(error: unknown): void {
   const it = document.querySelector("[data-testid=message]");
   if (it) it.textContent = error instanceof Error ? error.message : String(error);
 }
+
+/**
+ * Returns what shows items in a list. The element of an item stays, where it is if it can, as long as the item's key does: so it can be clicked
+ * while others come and go.
+ */
+export function keyed<T>(list: Element, key: (item: T) => string, make: (item: T) => Element): (items: T[]) => void {
+  let shown = new Map<string, Element>();
+  return (items) => {
+    const next = new Map(items.map((item) => [key(item), shown.get(key(item)) ?? make(item)]));
+    for (const [key, element] of shown) if (!next.has(key)) element.remove();
+    let place = list.firstElementChild;
+    for (const element of next.values()) {
+      if (element === place) place = place.nextElementSibling;
+      else list.insertBefore(element, place);
+    }
+    shown = next;
+  };
+}
+
+/** Returns what does the work a time after it is asked for, in milliseconds: once for all who ask in the meantime, and never beside itself. */
+export function soon(work: () => Promise<void>, after: number, stop: AbortSignal): () => void {
+  let asked = false;
+  let busy = false;
+  const run = async () => {
+    while (asked) {
+      await new Promise((resolve) => setTimeout(resolve, after));
+      asked = false;
+      if (!stop.aborted) await work().catch(complain);
+    }
+    busy = false;
+  };
+  return () => {
+    asked = true;
+    if (busy) return;
+    busy = true;
+    void run();
+  };
+}
