@@ -27,12 +27,14 @@ func textMethods(m *jsonrpc.Mux, api API, d *entityDoc) {
 	describe := describeText{d}
 	jsonrpc.Handle(m, "open_document", api.openDocument, describe.open())
 	jsonrpc.Handle(m, "read_document_operations", api.readOperations, describe.read())
-	handleWrite(m, api, "push_document_operations", api.pushOperations, describe.push())
+	jsonrpc.Handle(m, pushOperations, api.pushOperations, describe.push())
 	jsonrpc.Handle(m, "get_document_text", api.documentText, describe.text())
 	handleWrite(m, api, "edit_document", api.editDocument, describe.edit())
 	handleWrite(m, api, "restore_document", api.restoreDocument, describe.restore())
 	handleWrite(m, api, "fork_document", api.forkDocument, describe.fork())
 }
+
+const pushOperations = "push_document_operations"
 
 type openDocumentParams struct {
 	ID    uuid.UUID     `json:"id"`
@@ -127,9 +129,17 @@ type documentPosition struct {
 	Position int64 `json:"position"`
 }
 
-func (api API) pushOperations(tx *store.Tx, p pushOperationsParams) (documentPosition, error) {
-	position, err := api.Documents.Push(tx.Context(), p.ID, p.Site, p.Operations)
-	return documentPosition{position}, apperr.Under("params", err)
+// pushOperations asks for no Tx, which would prove the login: the commit of a push does.
+func (api API) pushOperations(ctx context.Context, p pushOperationsParams) (w changed[documentPosition], err error) {
+	push := func(ctx context.Context) (documentPosition, error) {
+		position, err := api.Documents.Push(ctx, p.ID, p.Site, p.Operations)
+		return documentPosition{position}, apperr.Under("params", err)
+	}
+	if p.MutationID != nil {
+		return once(ctx, api, pushOperations, p, func(tx *store.Tx, _ pushOperationsParams) (documentPosition, error) { return push(tx.Context()) })
+	}
+	w.Data, err = push(ctx)
+	return w, err
 }
 
 // textPlace is a document's text as it was at a position, or as it is named.

@@ -31,7 +31,10 @@ type API struct {
 // Guard is the guard of a Mux with these methods: a call needs an actor, unless its method is public. What it changes is logged under
 // the method's name.
 func Guard(ctx context.Context, method string) error {
-	auth.RequestFrom(ctx).Method = method
+	r := auth.RequestFrom(ctx)
+	if r.Method = method; method == pushOperations && r.Memory != nil {
+		return nil // it is proven by the commit, with those of others
+	}
 	_, err := auth.ActorFrom(ctx)
 	return err
 }

@@ -187,6 +187,9 @@ func (w *socket) answer(ctx context.Context, o *observation, body []byte) (jsonr
 	credential := w.credential
 	w.stream.mu.Unlock()
 	if credential != "" {
+		o.request.Actor, o.request.Memory = s.Authn.Recall(ctx, credential)
+	}
+	if credential != "" && o.request.Actor == nil {
 		actor, err := s.actorOf(ctx, credential)
 		if err != nil {
 			return jsonrpc.Reply{}, err
@@ -226,7 +229,8 @@ func (w *socket) Authenticate(ctx context.Context, token string) (time.Time, err
 		}
 		return time.Time{}, err
 	}
-	auth.RequestFrom(ctx).Actor = w.user() // of the calls after it, too
+	r := auth.RequestFrom(ctx)
+	r.Actor, r.Memory = w.user(), nil // of the calls after it, too
 	return expiresAt, nil
 }
 

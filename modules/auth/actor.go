@@ -80,10 +80,22 @@ func (a *Actor) Can(role Role, scope Scope) error {
 type Request struct {
 	ID      string           // as in X-Request-Id, error.data.request_id and the log line
 	Actor   *Actor           // nil for an anonymous caller
+	Memory  Memory           // that Actor comes from, and that nobody has compared with the database yet; nil: it has been. ActorFrom does it
 	Method  string           // that is being called; "" for none
 	Address string           // the client's IP address
 	Now     func() time.Time // the clock; nothing below reads another
 	Stats   Stats
+}
+
+// Memory is what a node remembers of a login, which may have ended since. It is safe for concurrent use.
+type Memory interface {
+	// Tag returns a word: as long as the database's auth_tag() is the same, the login has not ended, nor has its actor changed. False if the
+	// login is not remembered any more, or has expired.
+	Tag() (string, bool)
+
+	// Prove returns the actor of the login as they are in the database at some moment after the call began; UNAUTHENTICATED if it has
+	// ended. What is remembered after that is at least as new.
+	Prove(ctx context.Context) (*Actor, error)
 }
 
 // Stats is what serving a request took, for its log line.
@@ -109,10 +121,18 @@ func RequestFrom(ctx context.Context) *Request {
 	return &Request{Now: time.Now}
 }
 
-// ActorFrom returns the context's actor, or UNAUTHENTICATED.
+// ActorFrom returns the context's actor, or UNAUTHENTICATED. The first call for a request with a Memory waits until that is proven.
 func ActorFrom(ctx context.Context) (*Actor, error) {
-	if a := RequestFrom(ctx).Actor; a != nil {
-		return a, nil
+	r := RequestFrom(ctx)
+	if r.Memory != nil {
+		actor, err := r.Memory.Prove(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.Actor, r.Memory = actor, nil
 	}
-	return nil, apperr.New(apperr.Unauthenticated, "This needs a login")
+	if r.Actor == nil {
+		return nil, apperr.New(apperr.Unauthenticated, "This needs a login")
+	}
+	return r.Actor, nil
 }

@@ -6,16 +6,18 @@ import (
 	"slices"
 
 	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
 	"rowcall/modules/store"
 	"rowcall/modules/textcrdt"
 )
 
 // push is operations that wait to be committed.
 type push struct {
-	user int64
-	site textcrdt.Site
-	ops  []textcrdt.Op
-	done chan outcome
+	user   int64
+	memory auth.Memory // of the user's login, which the commit is to prove; nil: it has been
+	site   textcrdt.Site
+	ops    []textcrdt.Op
+	done   chan outcome
 
 	staged bool // the replica has, or had, the operations
 }

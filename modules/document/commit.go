@@ -30,7 +30,8 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 				return err
 			}
 		}
-		if err := r.screen(tx, b); err != nil {
+		tag, err := r.screen(tx, b)
+		if err != nil {
 			return err
 		}
 		if r.doc == nil {
@@ -39,11 +40,12 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 		g, err := r.stage(b, fresh)
 		var position int64
 		switch {
-		case err == nil && len(g.ops) == 0:
+		case err == nil && len(g.ops) == 0: // all of it is committed
+			b.returnUnproven()
 			b.acknowledge(r.position)
 			return nil
 		case err == nil:
-			w := write{document: r.document, membersVersion: r.membersVersion, group: &g}
+			w := write{document: r.document, membersVersion: r.membersVersion, tag: tag, group: &g}
 			r.hub.write(tx, &w)
 			position, err = w.position, w.err
 		}
@@ -57,6 +59,10 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 			return err
 		case position > 0:
 			return r.committed(tx, b, &g, position)
+		default: // the members are others by now, or the logins
+			if b.returnUnproven() {
+				r.doc = nil // which has their operations
+			}
 		}
 		if err := r.catchUp(tx); err != nil {
 			return err
@@ -99,26 +105,51 @@ func (r *room) committed(tx *store.Tx, b *batch, g *group, position int64) error
 	return nil
 }
 
-// screen answers the pushes of those who may not write. Who is not known as an editor may have become one.
-func (r *room) screen(tx *store.Tx, b *batch) error {
+// screen answers the pushes of those who may not write, and returns the tag as of which the logins of the others hold, "" for any. Who is not known
+// as an editor may have become one.
+func (r *room) screen(tx *store.Tx, b *batch) (tag string, err error) {
 	sites := make([]textcrdt.Site, len(b.pushes))
 	for i, p := range b.pushes {
 		sites[i] = p.site
 	}
 	if err := r.knowSites(tx, sites...); err != nil {
-		return err
+		return "", err
 	}
 	if slices.ContainsFunc(b.pushes, func(p *push) bool { return r.members[p.user] != Editor }) {
 		if err := r.catchUp(tx); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return b.refuse(func(p *push) (refused, err error) {
-		if refused = r.mayWrite(p); refused != nil && p.staged {
+	err = b.refuse(func(p *push) (refused, err error) {
+		if refused = r.mayWrite(p); refused == nil && p.memory != nil {
+			switch as, ok := p.memory.Tag(); {
+			case !ok:
+				refused = errUnproven
+			case tag == "":
+				tag = as // and those after it hold as of that or of a later one
+			}
+		}
+		if refused != nil && p.staged {
 			r.doc = nil // which has its operations
 		}
 		return refused, nil
 	})
+	return tag, err
+}
+
+// errUnproven is the error of a push whose login must be proven before it is pushed again.
+var errUnproven = errors.New("document: the login has yet to be proven")
+
+// returnUnproven answers the pushes whose logins no commit has proven, and tells whether there were any.
+func (b *batch) returnUnproven() bool {
+	n := len(b.pushes)
+	b.pushes = slices.DeleteFunc(b.pushes, func(p *push) bool {
+		if p.memory != nil {
+			p.answer(0, errUnproven)
+		}
+		return p.memory != nil
+	})
+	return len(b.pushes) < n
 }
 
 func (r *room) mayWrite(p *push) error {

@@ -2,6 +2,7 @@ package document
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,20 +19,33 @@ import (
 // site of somebody else, and for all but editors. If ctx is that of a transaction, it is a part of that, and others who write the document
 // wait for the end of it. Otherwise a ctx that ends is not waited for: then, and after UNAVAILABLE or TIMEOUT, it is not known whether
 // the operations were kept.
+//
+// The commit proves the login of a request with an [auth.Memory]. What does not come to one is refused only when that is proven.
 func (h *Hub) Push(ctx context.Context, document uuid.UUID, site textcrdt.Site, operations []byte) (position int64, err error) {
 	ops, err := decodePush(site, operations)
-	if err != nil {
-		return 0, err
+	request := auth.RequestFrom(ctx)
+	if err == nil && request.Memory != nil && request.Actor.Can(auth.Member, auth.ScopeWrite) == nil {
+		p := &push{memory: request.Memory, site: site, ops: ops}
+		if position, err = h.push(ctx, request.Actor, document, p); err == nil {
+			return position, nil
+		}
 	}
-	tx, err := h.tx(ctx, auth.ScopeWrite)
+	tx, unproven := h.tx(ctx, auth.ScopeWrite)
 	switch {
-	case err != nil:
+	case unproven != nil:
+		return 0, unproven
+	case err != nil && !errors.Is(err, errUnproven):
 		return 0, err
 	case tx.Joined():
 		return h.appendPush(tx, document, site, ops)
 	}
-	p := &push{user: tx.Actor.User, site: site, ops: ops, done: make(chan outcome, 1)}
-	r := h.enter(key{tx.Actor.Tenant, document})
+	return h.push(ctx, tx.Actor, document, &push{site: site, ops: ops})
+}
+
+// push waits until a room has committed operations of an actor.
+func (h *Hub) push(ctx context.Context, actor *auth.Actor, document uuid.UUID, p *push) (position int64, err error) {
+	p.user, p.done = actor.User, make(chan outcome, 1)
+	r := h.enter(key{actor.Tenant, document})
 	r.pushes, r.written = append(r.pushes, p), time.Now()
 	r.wake()
 	r.mu.Unlock()

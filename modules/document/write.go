@@ -33,11 +33,12 @@ func (g *group) add(user int64, ops ...textcrdt.Op) {
 // write is a group that waits to be appended to the log of its document.
 type write struct {
 	document       uuid.UUID
-	membersVersion int64 // as of which their users may write
+	membersVersion int64  // as of which their users may write
+	tag            string // of the logins as of which they are who they are, if that is to be proven
 	group          *group
 
 	turn     chan []*write // brings those to write together, or is closed when they are written
-	position int64         // of the last operation: 0, and nothing is written, if the members are others by now
+	position int64         // of the last operation: 0, and nothing is written, if the members, or the logins, are others by now
 	err      error
 }
 
@@ -46,7 +47,7 @@ type write struct {
 const appendGroup = `
 	WITH head AS (
 		UPDATE document_head SET position = position + cardinality($5::bigint[]), editor_id = $4
-		WHERE tenant_id = $1 AND document_id = $2 AND members_version = $3 RETURNING position
+		WHERE tenant_id = $1 AND document_id = $2 AND members_version = $3 AND $12::text IN ('', auth_tag()) RETURNING position
 	), run AS (
 		INSERT INTO document_operation (tenant_id, document_id, position, site, seq, until, user_id, op)
 		SELECT $1, $2, head.position - cardinality($5::bigint[]) + r.i, r.site, r.seq, r.until, r.user_id, substr($11::bytea, r.start::int, r.size::int)
@@ -59,10 +60,11 @@ const appendGroup = `
 // appendGroups is appendGroup for several documents. Their heads are locked in one order, so that nodes do not wait for each other in a circle.
 const appendGroups = `
 	WITH own AS MATERIALIZED (
-		SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-			WITH ORDINALITY AS w (document_id, version, editor_id, n, skip, g)
+		SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $15::text[])
+			WITH ORDINALITY AS w (document_id, version, editor_id, n, skip, tag, g)
 	), locked AS MATERIALIZED (
 		SELECT own.g FROM own JOIN document_head h ON h.tenant_id = $1 AND h.document_id = own.document_id AND h.members_version = own.version
+		WHERE own.tag IN ('', auth_tag())
 		ORDER BY h.document_id FOR UPDATE OF h
 	), head AS (
 		UPDATE document_head h SET position = h.position + own.n, editor_id = own.editor_id
@@ -100,18 +102,18 @@ func (w *write) alone(tx *store.Tx) {
 	w.position = 0
 	w.err = tx.Each(appendGroup, []any{
 		tx.Actor.Tenant.String(), w.document.String(), w.membersVersion, w.group.users[len(w.group.users)-1],
-		c.site, c.seq, c.until, c.user, c.start, c.size, w.group.bytes,
+		c.site, c.seq, c.until, c.user, c.start, c.size, w.group.bytes, w.tag,
 	}, []any{&w.position}, func() bool { return true })
 }
 
 // together writes groups of several documents, all of them or none.
 func together(tx *store.Tx, all []*write) error {
 	var c columns
-	var documents []string
+	var documents, tags []string
 	var versions, editors, counts, skips []int64
 	var bytes []byte
 	for i, w := range all {
-		documents = append(documents, w.document.String())
+		documents, tags = append(documents, w.document.String()), append(tags, w.tag)
 		versions = append(versions, w.membersVersion)
 		editors = append(editors, w.group.users[len(w.group.users)-1])
 		counts, skips = append(counts, int64(len(w.group.ops))), append(skips, int64(len(c.group)))
@@ -120,7 +122,7 @@ func together(tx *store.Tx, all []*write) error {
 	}
 	var g, position int64
 	return tx.Each(appendGroups, []any{
-		tx.Actor.Tenant.String(), documents, versions, editors, counts, skips, c.group, c.site, c.seq, c.until, c.user, c.start, c.size, bytes,
+		tx.Actor.Tenant.String(), documents, versions, editors, counts, skips, c.group, c.site, c.seq, c.until, c.user, c.start, c.size, bytes, tags,
 	}, []any{&g, &position}, func() bool { all[g-1].position = position; return true })
 }
 

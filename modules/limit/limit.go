@@ -93,11 +93,11 @@ func (l *Limits) Enter(ctx context.Context) (inside context.Context, leave func(
 		}
 		return context.WithValue(ctx, visitKey{}, v), v.settle, nil
 	}
-	v.callers = callersOf(v.request.Actor)
+	v.callers, v.tenant = callersOf(v.request.Actor), v.request.Actor.Tenant
 	if err := l.take(v.callers, 1, 1); err != nil {
 		return nil, nil, err
 	}
-	waited, err := l.tenants.enter(ctx, v.request.Actor.Tenant)
+	waited, err := l.tenants.enter(ctx, v.tenant)
 	if errors.Is(err, errCrowded) {
 		l.metrics.concurrency.Inc()
 	}
@@ -106,7 +106,7 @@ func (l *Limits) Enter(ctx context.Context) (inside context.Context, leave func(
 	}
 	leave = func() {
 		v.settle() // before the next one has its turn
-		l.tenants.leave(v.request.Actor.Tenant, v.turn)
+		l.tenants.leave(v.tenant, v.turn)
 	}
 	v.turn = true
 	if waited { // for others of the same caller, perhaps, who have left a debt
@@ -123,6 +123,7 @@ type visit struct {
 	limits  *Limits
 	request *auth.Request
 	callers []caller
+	tenant  uuid.UUID
 	taken   bool // the next call, the first, has been taken from the buckets
 	rows    int  // that have been charged for
 	turn    bool // it has its tenant's
@@ -138,7 +139,7 @@ func Aside(ctx context.Context, wait func()) {
 		wait()
 		return
 	}
-	v.turn = v.limits.tenants.aside(ctx, v.request.Actor.Tenant, wait)
+	v.turn = v.limits.tenants.aside(ctx, v.tenant, wait)
 }
 
 // Call takes one call of a request that has entered from its caller's buckets; RATE_LIMITED if the caller has to pause. So

@@ -36,6 +36,11 @@ CREATE INDEX document_site_written ON document_site (tenant_id, document_id, sit
 CALL tenant_table('document_site');
 REVOKE UPDATE, DELETE, TRUNCATE ON document_site FROM rowcall_tenant;
 
+-- The tag of the newest change of the logins, of which the application's login sees nothing else: as long as it is the same, all logins are as they were.
+CREATE FUNCTION auth_tag() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT tag::text FROM auth_change ORDER BY position DESC LIMIT 1
+$$;
+
 -- An operation is a run of consecutive characters that a site inserted or deleted. Those up to the snapshot have gone to document_history.
 CREATE TABLE document_operation (
     tenant_id   uuid NOT NULL,

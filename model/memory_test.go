@@ -1,0 +1,164 @@
+package model_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"rowcall/modules/apperr"
+	"rowcall/modules/auth"
+	"rowcall/rpc/rpctest"
+)
+
+// tagOf returns the tag of the newest change of the logins.
+func tagOf(t *testing.T, s *rpctest.Server) (tag string) {
+	t.Helper()
+	if err := s.DB.Owner(t).QueryRowContext(t.Context(), `SELECT auth_tag()`).Scan(&tag); err != nil {
+		t.Fatal(err)
+	}
+	return tag
+}
+
+// remember uses a login until the node remembers it: its first look only finds out where the changes end.
+func remember(t *testing.T, s *rpctest.Server, login string) {
+	t.Helper()
+	for range 1000 {
+		if actor, _ := s.Authn.Recall(request(t.Context()), login); actor != nil {
+			return
+		}
+		hold, _, _, err := s.Authn.Hold(t.Context(), login, func(*auth.Actor, time.Time, error) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hold.Release()
+	}
+	t.Fatal("the login is not remembered")
+}
+
+// Whatever other requests load, remember and forget meanwhile, on two nodes: a memory of a login that has ended is never as of the newest change.
+func TestMemoriesOfEndedLoginsAreOld(t *testing.T) {
+	t.Parallel()
+	a := rpctest.New(t)
+	nodes := []*rpctest.Server{a, rpctest.Over(t, a.DB)}
+	var tokens []string
+	for range 4 {
+		tokens = append(tokens, login(t, a, "demo1").Token)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for worker := range 4 {
+		wg.Go(func() {
+			for i := worker; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, err := nodes[i%2].Authn.ByToken(request(t.Context()), tokens[i%len(tokens)])
+				if err != nil && apperr.From(err).Kind != apperr.Unauthenticated {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i, token := range tokens {
+		actor, err := nodes[i%2].Authn.ByToken(request(t.Context()), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nodes[i%2].Authn.Logoff(request(t.Context()), actor); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			for n, node := range nodes {
+				actor, memory := node.Authn.Recall(request(t.Context()), token)
+				if actor == nil {
+					continue
+				}
+				if tag, ok := memory.Tag(); ok && tag == tagOf(t, a) {
+					t.Fatalf("login %d holds on node %d after its logoff", i, n)
+				}
+				if _, err := memory.Prove(request(t.Context())); err == nil || apperr.From(err).Kind != apperr.Unauthenticated {
+					t.Fatalf("login %d is proven on node %d after its logoff: %v", i, n, err)
+				}
+			}
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	g := login(t, s, "demo1")
+	recall := func(login string, at time.Time) (*auth.Actor, auth.Memory) {
+		return s.Authn.Recall(auth.WithRequest(t.Context(), &auth.Request{Now: func() time.Time { return at }}), login)
+	}
+	if actor, memory := recall(g.Token, time.Now()); actor != nil || memory != nil {
+		t.Errorf("of a login that nobody has used: %v, %v", actor, memory)
+	}
+	remember(t, s, g.Token)
+	actor, memory := recall(g.Token, time.Now())
+	if actor.User != g.User.ID {
+		t.Errorf("the actor is %v", actor)
+	}
+	if tag, ok := memory.Tag(); !ok || tag != tagOf(t, s) {
+		t.Errorf("%q, %v", tag, ok)
+	}
+	if actor, memory := recall(g.Token, g.ExpiresAt); actor != nil || memory != nil {
+		t.Errorf("of a login that has expired: %v, %v", actor, memory)
+	}
+
+	// What happens to others is no more than a newer tag.
+	old := tagOf(t, s)
+	other, err := s.Authn.ByToken(request(t.Context()), login(t, s, "demo2").Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Authn.Logoff(request(t.Context()), other); err != nil {
+		t.Fatal(err)
+	}
+	if tag, ok := memory.Tag(); !ok || tag != old || tag == tagOf(t, s) {
+		t.Errorf("before the node knows: %q, %v", tag, ok)
+	}
+	if proven, err := memory.Prove(request(t.Context())); err != nil || *proven != *actor {
+		t.Errorf("proven: %v, %v", proven, err)
+	}
+	if tag, ok := memory.Tag(); !ok || tag != tagOf(t, s) {
+		t.Errorf("and after: %q, %v", tag, ok)
+	}
+
+	// A request that anybody may prove is proven by whoever asks for its actor.
+	if err := s.Authn.Logoff(request(t.Context()), actor); err != nil {
+		t.Fatal(err)
+	}
+	r := &auth.Request{Now: time.Now, Actor: actor, Memory: memory}
+	if _, err := auth.ActorFrom(auth.WithRequest(context.Background(), r)); err == nil || apperr.From(err).Kind != apperr.Unauthenticated {
+		t.Errorf("after the logoff: %v", err)
+	}
+	if tag, ok := memory.Tag(); ok {
+		t.Errorf("after the logoff: %q", tag)
+	}
+}
+
+// The use of an API key is noted once a minute, so a key is not recalled when that is due.
+func TestMemoryOfAPIKeys(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	made := rpctest.Call[struct {
+		Key string `json:"key"`
+	}](s.As(t, "demo1"), "create_api_key", map[string]any{"data": map[string]any{"name": "ci", "scopes": []string{"read"}}})
+	remember(t, s, made.Key)
+	for after, remembered := range map[time.Duration]bool{0: true, 50 * time.Second: true, 70 * time.Second: false} {
+		now := time.Now().Add(after)
+		actor, memory := s.Authn.Recall(auth.WithRequest(t.Context(), &auth.Request{Now: func() time.Time { return now }}), made.Key)
+		if (actor != nil) != remembered || (memory != nil) != remembered || remembered && actor.Scope != auth.ScopeRead {
+			t.Errorf("after %v: %v", after, actor)
+		}
+	}
+	if actor, _ := s.Authn.Recall(request(t.Context()), made.Key+"x"); actor != nil {
+		t.Errorf("of what is no key: %v", actor)
+	}
+}
