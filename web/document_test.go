@@ -115,8 +115,12 @@ func (e *editor) push(ops []textcrdt.Op, err error) {
 		e.t.Fatal(err)
 	}
 	e.asked++
-	e.say(fmt.Sprintf(`{"id":"push","method":"push_document_operations","params":{"id":%q,"site":%d,"operations":%q}}`,
-		documentID, e.site, base64.StdEncoding.EncodeToString(textcrdt.AppendOps(nil, ops))))
+	e.say(pushOf(e.site, ops))
+}
+
+func pushOf(site textcrdt.Site, ops []textcrdt.Op) string {
+	return fmt.Sprintf(`{"id":"push","method":"push_document_operations","params":{"id":%q,"site":%d,"operations":%q}}`,
+		documentID, site, base64.StdEncoding.EncodeToString(textcrdt.AppendOps(nil, ops)))
 }
 
 // take takes one frame.
