@@ -107,7 +107,10 @@ func (h *Hub) appendPush(tx *store.Tx, document uuid.UUID, site textcrdt.Site, o
 				unknown = append(unknown, op)
 			}
 		}
-		return unknown, nil
+		if len(unknown) == 0 {
+			return nil, nil
+		}
+		return unknown, h.bounds.check(s.doc, "operations", unknown)
 	})
 }
 

@@ -221,6 +221,12 @@ func (r *room) stage(b *batch, fresh bool) (g group, err error) {
 		default:
 			return refusal(err), nil
 		}
+		news := slices.IndexFunc(p.ops, func(op textcrdt.Op) bool { return last(&op) > r.persisted[op.Site] })
+		if news >= 0 && !p.staged {
+			if err := r.hub.bounds.check(r.doc, "operations", p.ops[news:]); err != nil {
+				return err, nil
+			}
+		}
 		p.staged = true
 		if err := applyAll(r.doc, p.ops); err != nil {
 			return nil, err

@@ -33,6 +33,12 @@ const (
 	MaxPresence = 4 << 10   // bytes
 )
 
+// Bounds of a document. One that has come to them can be forked: a fork has nothing of what was deleted, and its text is in few runs.
+const (
+	MaxText     = 16 << 20 // bytes of the text
+	MaxTextRuns = 2 << 20  // runs of characters, deleted ones too, that a replica has room for (textcrdt.Doc.Runs)
+)
+
 // Page is operations in the order of their positions.
 type Page struct {
 	Operations []byte // one batch, as textcrdt encodes it, packed or not; nil for none

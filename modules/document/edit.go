@@ -45,6 +45,9 @@ func (h *Hub) Edit(ctx context.Context, document uuid.UUID, position *int64, edi
 		if position == nil { // of what it is now that nobody else writes
 			ops, err = translate(s.doc, edits)
 		}
+		if err == nil {
+			err = h.bounds.check(s.doc, "edits", ops)
+		}
 		return ops, err
 	})
 }
@@ -113,6 +116,9 @@ func (h *Hub) Restore(ctx context.Context, document uuid.UUID, position int64) (
 		return 0, err
 	}
 	return h.appendOwn(tx, document, &now, func() ([]textcrdt.Op, error) {
+		if err := h.bounds.check(now.doc, "", nil); err != nil { // its text has been in bounds
+			return nil, err
+		}
 		return translate(now.doc, between(now.doc, then.doc))
 	})
 }

@@ -18,6 +18,9 @@ func (h *Hub) Compact(ctx context.Context, tenant, document uuid.UUID) error {
 
 func (h *Hub) Sweep(ctx context.Context) error { return h.sweepOnce(ctx) }
 
+// Bound bounds the documents of the hub, which must not be in use yet.
+func (h *Hub) Bound(text, runs int) { h.bounds = bounds{text, runs} }
+
 // Panic lets the next work of a document's room panic.
 func (h *Hub) Panic(tenant, document uuid.UUID) {
 	r := h.enter(key{tenant, document})

@@ -59,6 +59,7 @@ type Hub struct {
 	touches     touches
 	compactions compactions
 	writers     writers
+	bounds      bounds
 	counts      counts
 
 	mu    sync.Mutex
@@ -74,6 +75,7 @@ func NewHub(cfg Config) *Hub {
 	h.hints.ready, h.hints.pending = make(chan struct{}, 1), map[key]int64{}
 	h.touches.ready, h.touches.due = make(chan struct{}, 1), map[key]time.Time{}
 	h.compactions.ready, h.compactions.waiting = make(chan struct{}, 1), map[key]struct{}{}
+	h.bounds = bounds{MaxText, MaxTextRuns}
 	h.writers.queues = map[uuid.UUID]*queue{}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h

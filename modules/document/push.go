@@ -15,7 +15,7 @@ import (
 
 // Push appends operations of one site, as textcrdt encodes them, packed or not, and returns a position by which all of them are committed.
 // What is there already is not added again, so a push can be repeated. It is done whole or not at all: VALIDATION at "operations" or
-// "operations[i]" for one that is malformed, that comes before what it builds upon, or that is too much (MaxPush, MaxRuns, MaxIDs); FORBIDDEN for a
+// "operations[i]" for one that is malformed, that comes before what it builds upon, or that is too much (MaxPush, MaxRuns, MaxIDs, MaxText, MaxTextRuns); FORBIDDEN for a
 // site of somebody else, and for all but editors. If ctx is that of a transaction, it is a part of that, and others who write the document
 // wait for the end of it. Otherwise a ctx that ends is not waited for: then, and after UNAVAILABLE or TIMEOUT, it is not known whether
 // the operations were kept.

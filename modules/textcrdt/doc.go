@@ -105,6 +105,10 @@ func (d *Doc) author(site Site) uint32 {
 	return number
 }
 
+// Runs returns how many runs of characters the replica has room for, deleted ones among them, which is what it takes of memory beside the text:
+// about 50 bytes each. It has at least a third as many.
+func (d *Doc) Runs() int { return len(d.leaves) * fan }
+
 // Len returns the number of characters.
 func (d *Doc) Len() int { return d.total.chars }
 
