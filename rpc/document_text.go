@@ -131,15 +131,16 @@ type documentPosition struct {
 
 // pushOperations asks for no Tx, which would prove the login: the commit of a push does.
 func (api API) pushOperations(ctx context.Context, p pushOperationsParams) (w changed[documentPosition], err error) {
-	push := func(ctx context.Context) (documentPosition, error) {
-		position, err := api.Documents.Push(ctx, p.ID, p.Site, p.Operations)
-		return documentPosition{position}, apperr.Under("params", err)
-	}
 	if p.MutationID != nil {
-		return once(ctx, api, pushOperations, p, func(tx *store.Tx, _ pushOperationsParams) (documentPosition, error) { return push(tx.Context()) })
+		return once(ctx, api, pushOperations, p, api.pushIn)
 	}
-	w.Data, err = push(ctx)
-	return w, err
+	w.Data.Position, err = api.Documents.Push(ctx, p.ID, p.Site, p.Operations)
+	return w, apperr.Under("params", err)
+}
+
+func (api API) pushIn(tx *store.Tx, p pushOperationsParams) (documentPosition, error) {
+	position, err := api.Documents.Push(tx.Context(), p.ID, p.Site, p.Operations)
+	return documentPosition{position}, apperr.Under("params", err)
 }
 
 // textPlace is a document's text as it was at a position, or as it is named.
