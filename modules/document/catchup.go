@@ -88,16 +88,6 @@ func (r *room) advance(ops []textcrdt.Op) {
 	}
 }
 
-// broadcast queues a frame for all followers. r.mu is held.
-func (r *room) broadcast(frame *Frame) {
-	for f := range r.followers {
-		if !f.queue(frame) {
-			r.hub.counts.slow.Add(1)
-			r.end(f, Resync)
-		}
-	}
-}
-
 // load makes the replica that pushes are checked against.
 func (r *room) load(tx *store.Tx) error {
 	if err := r.catchUp(tx); err != nil {
