@@ -26,6 +26,13 @@ func (h *Hub) Panic(tenant, document uuid.UUID) {
 	r.members = map[int64]Role{}
 }
 
+// Broadcast sends a frame to those who follow a document.
+func (h *Hub) Broadcast(tenant, document uuid.UUID, frame *Frame) {
+	r := h.enter(key{tenant, document})
+	defer r.mu.Unlock()
+	r.broadcast(frame)
+}
+
 // Writing returns how many groups of a tenant are being written, or wait for that.
 func (h *Hub) Writing(tenant uuid.UUID) int {
 	h.writers.mu.Lock()
