@@ -84,7 +84,7 @@ func (r *room) advance(ops []textcrdt.Op) {
 	r.at = r.state
 	r.rest = time.Now().Add(min(time.Duration(len(r.followers))*pauseFor, maxPause))
 	if len(r.followers) > 0 {
-		r.broadcast(newFrame(r.document, prev, r.position, textcrdt.AppendOps(nil, ops)))
+		r.broadcast(operationsFrame(r.document, prev, r.position, textcrdt.AppendOps(nil, ops)))
 	}
 }
 

@@ -3,6 +3,7 @@ package document
 import (
 	"context"
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -26,13 +27,19 @@ const maxReplays = 3
 // retryAfter is when old operations are read again after the database could not be reached.
 const retryAfter = time.Second
 
-func newFrame(document uuid.UUID, prev, position int64, operations []byte) *Frame {
+func newFrame(method string, prev, position int64, text []byte) *Frame {
+	n := slices.Concat([]byte(`{"jsonrpc":"2.0","method":"`+method+`","params":`), text, []byte{'}'})
+	end := len(n) - 1
+	return &Frame{Prev: prev, Position: position, Text: n[end-len(text) : end], Notification: n}
+}
+
+func operationsFrame(document uuid.UUID, prev, position int64, operations []byte) *Frame {
 	b := make([]byte, 0, 128+base64.StdEncoding.EncodedLen(len(operations)))
 	b = append(append(append(b, `{"document_id":"`...), document.String()...), `","prev":`...)
 	b = append(strconv.AppendInt(b, prev, 10), `,"position":`...)
 	b = append(strconv.AppendInt(b, position, 10), `,"operations":"`...)
 	b = append(base64.StdEncoding.AppendEncode(b, operations), `"}`...)
-	return &Frame{Prev: prev, Position: position, Text: b}
+	return newFrame("document_operations", prev, position, b)
 }
 
 // Following is one follower's way through a document's log.
@@ -96,7 +103,7 @@ func (r *room) admit(f *Following, since int64) error {
 	f.behind = r.position
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if f.closed() { // nobody waits for it any more
+	if f.Closed() { // nobody waits for it any more
 		return nil
 	}
 	f.served = true
@@ -129,7 +136,7 @@ func (f *Following) Close() {
 
 // leave takes a follower out of the room, and tells whether it was not closed already. r.mu is held.
 func (r *room) leave(f *Following) bool {
-	if f.closed() {
+	if f.Closed() {
 		return false
 	}
 	f.frames = nil
@@ -245,7 +252,7 @@ func (f *Following) take() []*Frame {
 }
 
 func (f *Following) deliver(frames []*Frame) bool {
-	if f.closed() {
+	if f.Closed() {
 		return false
 	}
 	if err := f.to.Deliver(frames); err != nil {
@@ -261,7 +268,8 @@ func (f *Following) deliver(frames []*Frame) bool {
 	return true
 }
 
-func (f *Following) closed() bool {
+// Closed tells whether the following has ended.
+func (f *Following) Closed() bool {
 	select {
 	case <-f.done:
 		return true
@@ -319,5 +327,5 @@ func (f *Following) old(since int64) (*Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newFrame(r.document, since, last, operations), nil
+	return operationsFrame(r.document, since, last, operations), nil
 }
