@@ -71,37 +71,37 @@ func (st *stream) unfollowAll() {
 	}
 }
 
-// follows tells whether the document is still followed by to.
-func (st *stream) follows(id uuid.UUID, to document.Follower) bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.documents[id].to == to
-}
-
-// appendFrame appends the notification of what is new in a document.
-func appendFrame(b []byte, f *document.Frame) []byte {
-	method := "document_operations"
-	if f.Position == 0 {
-		method = "document_presence"
+// whenBegun returns when what a stream follows may bring something, which the channel says by being closed.
+func (st *stream) whenBegun(begun <-chan struct{}) error {
+	select {
+	case <-begun: // as nearly always, and cheaper than to wait for two
+		return nil
+	default:
 	}
-	b = append(append(append(b, `{"jsonrpc":"2.0","method":"`...), method...), `","params":`...)
-	return append(append(b, f.Text...), '}')
+	select {
+	case <-begun:
+		return nil
+	case <-st.ctx.Done():
+		return st.ctx.Err()
+	}
 }
 
 // socketFollower takes what a document that a socket follows brings.
 type socketFollower struct {
 	*socket
-	document uuid.UUID
-	answered chan struct{} // closed when the call that began it has been
+	document  uuid.UUID
+	answered  chan struct{}       // closed when the call that began it has been
+	following *document.Following // from then on
 }
 
 // Follow implements rpc.Connection.
 func (w *socket) Follow(ctx context.Context, document uuid.UUID, since int64) error {
-	r := &socketFollower{w, document, make(chan struct{})}
-	if _, err := w.follow(ctx, document, since, r); err != nil {
+	r := &socketFollower{socket: w, document: document, answered: make(chan struct{})}
+	following, err := w.follow(ctx, document, since, r)
+	if err != nil {
 		return err
 	}
-	w.begun = append(w.begun, func() { close(r.answered) })
+	r.following, w.begun = following, append(w.begun, func() { close(r.answered) })
 	return nil
 }
 
@@ -115,10 +115,8 @@ func (w *socket) Unfollow(document uuid.UUID) bool {
 // Deliver implements document.Follower.
 func (r *socketFollower) Deliver(frames []*document.Frame) error {
 	w := r.socket
-	select {
-	case <-r.answered:
-	case <-w.ctx.Done():
-		return w.ctx.Err()
+	if err := w.whenBegun(r.answered); err != nil {
+		return err
 	}
 	w.await()
 	err := r.bring(frames)
@@ -134,14 +132,11 @@ func (r *socketFollower) bring(frames []*document.Frame) error {
 	w := r.socket
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.follows(r.document, r) {
+	if r.following.Closed() {
 		return nil
 	}
-	b := buffers.Get().(*[]byte)
-	defer releaseBuffer(b)
 	for _, f := range frames {
-		*b = appendFrame((*b)[:0], f)
-		if err := w.send(context.Background(), *b); err != nil {
+		if err := w.send(context.Background(), f.Notification); err != nil {
 			return err
 		}
 	}
@@ -152,9 +147,7 @@ func (r *socketFollower) bring(frames []*document.Frame) error {
 // End implements document.Follower.
 func (r *socketFollower) End(why document.Ending) {
 	w := r.socket
-	select {
-	case <-r.answered:
-	case <-w.ctx.Done():
+	if w.whenBegun(r.answered) != nil {
 		return
 	}
 	w.mu.Lock()
@@ -185,10 +178,8 @@ func (e *sse) followDocument(id uuid.UUID, since int64) (first string, err error
 
 // Deliver implements document.Follower.
 func (p *eventsFollower) Deliver(frames []*document.Frame) error {
-	select {
-	case <-p.begun:
-	case <-p.ctx.Done():
-		return p.ctx.Err()
+	if err := p.whenBegun(p.begun); err != nil {
+		return err
 	}
 	b := buffers.Get().(*[]byte)
 	defer releaseBuffer(b)
@@ -200,7 +191,7 @@ func (p *eventsFollower) Deliver(frames []*document.Frame) error {
 		} else {
 			*b = append(*b, "event: presence\ndata: "...)
 		}
-		*b = append(appendFrame(*b, f), "\n\n"...)
+		*b = append(append(*b, f.Notification...), "\n\n"...)
 	}
 	err := p.deliver(*b, len(frames), position)
 	if errors.Is(err, changelog.ErrSlow) {

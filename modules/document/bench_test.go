@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -162,6 +163,41 @@ func BenchmarkTyping(b *testing.B) {
 	b.ReportMetric(float64(used.Nanoseconds())/1000/float64(s.Operations-before.Operations)/typists, "cpu-us/delivery")
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-us")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-us")
+}
+
+// BenchmarkFanOut is a frame a millisecond to 50 who follow a document, and write each to a file: what a delivery costs of this process.
+func BenchmarkFanOut(b *testing.B) {
+	const followers = 50
+	w := newWorld(b)
+	n, doc := w.node(), w.create()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = null.Close() })
+	frame := &document.Frame{Position: 1, Text: make([]byte, 200)}
+	var delivered sync.WaitGroup
+	for range followers {
+		f := &timed{deliver: func([]int64, time.Time) {
+			_, _ = null.Write(frame.Text)
+			delivered.Done()
+		}}
+		following, err := n.Follow(as(1), doc, 0, f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(following.Close)
+	}
+	ticks := time.NewTicker(time.Millisecond)
+	defer ticks.Stop()
+	cpu := processTime()
+	for b.Loop() {
+		delivered.Add(followers)
+		n.Broadcast(tenant, doc, frame)
+		delivered.Wait()
+		<-ticks.C
+	}
+	b.ReportMetric(float64((processTime()-cpu).Nanoseconds())/1000/followers/float64(b.N), "cpu-us/delivery")
 }
 
 type timed struct {

@@ -84,17 +84,7 @@ func (r *room) advance(ops []textcrdt.Op) {
 	r.at = r.state
 	r.rest = time.Now().Add(min(time.Duration(len(r.followers))*pauseFor, maxPause))
 	if len(r.followers) > 0 {
-		r.broadcast(newFrame(r.document, prev, r.position, textcrdt.AppendOps(nil, ops)))
-	}
-}
-
-// broadcast queues a frame for all followers. r.mu is held.
-func (r *room) broadcast(frame *Frame) {
-	for f := range r.followers {
-		if !f.queue(frame) {
-			r.hub.counts.slow.Add(1)
-			r.end(f, Resync)
-		}
+		r.broadcast(operationsFrame(r.document, prev, r.position, textcrdt.AppendOps(nil, ops)))
 	}
 }
 

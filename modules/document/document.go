@@ -93,6 +93,8 @@ type Frame struct {
 	Prev     int64  // of operations: the position after which they begin, where the frame before it ended
 	Position int64  // of the last operation; 0 for a presence
 	Text     []byte // JSON: {"document_id","prev","position","operations"}, the last in base64, or {"document_id","site","user_id","presence"}
+
+	Notification []byte // JSON-RPC, with Text as its params; the method is document_operations or document_presence
 }
 
 // Ending is why the hub ends a following, in a word.

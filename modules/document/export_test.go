@@ -9,6 +9,7 @@ import (
 const (
 	MaxTail   = maxTail
 	MaxQueued = maxQueued
+	Patience  = patience
 	RunText   = runText
 )
 
@@ -27,6 +28,25 @@ func (h *Hub) Panic(tenant, document uuid.UUID) {
 	defer r.mu.Unlock()
 	r.sites = nil // a write to it panics
 	r.members = map[int64]Role{}
+}
+
+// Admit lets somebody follow a document from its head, without a database.
+func (h *Hub) Admit(tenant, document uuid.UUID, to Follower) *Following {
+	r := h.enter(key{tenant, document})
+	r.mu.Unlock()
+	f := &Following{room: r, to: to, done: make(chan struct{})}
+	r.members = map[int64]Role{f.user: Editor}
+	if err := r.admit(f, 0); err != nil {
+		panic(err)
+	}
+	return f
+}
+
+// Broadcast sends a frame to those who follow a document.
+func (h *Hub) Broadcast(tenant, document uuid.UUID, frame *Frame) {
+	r := h.enter(key{tenant, document})
+	defer r.mu.Unlock()
+	r.broadcast(frame)
 }
 
 // Writing returns how many groups of a tenant are being written, or wait for that.

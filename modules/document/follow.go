@@ -3,8 +3,8 @@ package document
 import (
 	"context"
 	"encoding/base64"
+	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,13 +27,19 @@ const maxReplays = 3
 // retryAfter is when old operations are read again after the database could not be reached.
 const retryAfter = time.Second
 
-func newFrame(document uuid.UUID, prev, position int64, operations []byte) *Frame {
+func newFrame(method string, prev, position int64, text []byte) *Frame {
+	n := slices.Concat([]byte(`{"jsonrpc":"2.0","method":"`+method+`","params":`), text, []byte{'}'})
+	end := len(n) - 1
+	return &Frame{Prev: prev, Position: position, Text: n[end-len(text) : end], Notification: n}
+}
+
+func operationsFrame(document uuid.UUID, prev, position int64, operations []byte) *Frame {
 	b := make([]byte, 0, 128+base64.StdEncoding.EncodedLen(len(operations)))
 	b = append(append(append(b, `{"document_id":"`...), document.String()...), `","prev":`...)
 	b = append(strconv.AppendInt(b, prev, 10), `,"position":`...)
 	b = append(strconv.AppendInt(b, position, 10), `,"operations":"`...)
 	b = append(base64.StdEncoding.AppendEncode(b, operations), `"}`...)
-	return &Frame{Prev: prev, Position: position, Text: b}
+	return newFrame("document_operations", prev, position, b)
 }
 
 // Following is one follower's way through a document's log.
@@ -43,14 +49,14 @@ type Following struct {
 	user int64
 
 	position atomic.Int64
-	behind   int64 // up to where it began: what is before that is read from the log
+	behind   int64         // up to where it began: what is before that is read from the log
+	done     chan struct{} // closed when the following is
 
-	mu     sync.Mutex
+	// Guarded by room.mu.
 	frames []*Frame // that wait
 	size   int      // of their texts
-	ready  chan struct{}
-	closed bool
-	done   chan struct{} // closed with it
+	taken  []*Frame // that are being delivered
+	served bool     // it is among those who wait for a goroutine, or one is with it
 }
 
 // Follow brings the follower all operations after the position, and then those to come, without a hole or a repeat, and what others show.
@@ -60,7 +66,7 @@ func (h *Hub) Follow(ctx context.Context, document uuid.UUID, since int64, to Fo
 	if err != nil {
 		return nil, err
 	}
-	f := &Following{to: to, user: actor.User, ready: make(chan struct{}, 1), done: make(chan struct{})}
+	f := &Following{to: to, user: actor.User, done: make(chan struct{})}
 	f.position.Store(since)
 	r := h.enter(key{actor.Tenant, document})
 	f.room = r
@@ -97,19 +103,17 @@ func (r *room) admit(f *Following, since int64) error {
 	f.behind = r.position
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed { // nobody waits for it any more
+	if f.Closed() { // nobody waits for it any more
 		return nil
 	}
-	r.followers[f] = struct{}{}
+	f.served = true
 	for _, frame := range r.presence.frames(r.document) {
-		f.add(frame)
+		f.queue(frame)
 	}
 	if !r.hub.spawn(f.run) {
-		delete(r.followers, f)
 		return errStopped
 	}
+	r.followers[f] = struct{}{}
 	r.hub.counts.followers.Add(1)
 	return nil
 }
@@ -132,12 +136,10 @@ func (f *Following) Close() {
 
 // leave takes a follower out of the room, and tells whether it was not closed already. r.mu is held.
 func (r *room) leave(f *Following) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
+	if f.Closed() {
 		return false
 	}
-	f.closed, f.frames = true, nil
+	f.frames = nil
 	close(f.done)
 	if _, there := r.followers[f]; there {
 		delete(r.followers, f)
@@ -154,36 +156,68 @@ func (r *room) end(f *Following, why Ending) {
 	}
 }
 
-// queue adds a frame to what waits for the follower; false if that is too much.
+// queue adds a frame to what waits for the follower; false if that is too much. r.mu is held.
 func (f *Following) queue(frame *Frame) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.add(frame)
-}
-
-func (f *Following) add(frame *Frame) bool {
-	if n := len(f.frames); f.closed || n == maxQueued || n > 0 && f.size+len(frame.Text) > maxQueuedBytes {
-		return f.closed
+	if n := len(f.frames); n == maxQueued || n > 0 && f.size+len(frame.Text) > maxQueuedBytes {
+		return false
 	}
 	f.frames = append(f.frames, frame)
 	f.size += len(frame.Text)
-	select {
-	case f.ready <- struct{}{}:
-	default:
+	if !f.served {
+		f.served = true
+		f.room.waiting = append(f.room.waiting, f)
 	}
 	return true
 }
 
-// take returns what waits, in exchange for an empty slice.
-func (f *Following) take(empty []*Frame) []*Frame {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	frames := f.frames
-	f.frames, f.size = empty, 0
-	return frames
+// broadcast queues a frame for all followers. r.mu is held.
+func (r *room) broadcast(frame *Frame) {
+	idle := len(r.waiting) == 0
+	for f := range r.followers {
+		if !f.queue(frame) {
+			r.hub.counts.slow.Add(1)
+			r.end(f, Resync)
+		}
+	}
+	if idle && len(r.waiting) > 0 {
+		r.hub.spawn(r.deliver)
+	}
 }
 
-// run delivers until the following is closed, or fails.
+// patience is how long one goroutine delivers to those who wait before others help it.
+const patience = 5 * time.Millisecond
+
+// deliver goes through those who wait, with one goroutine for all of them as long as each takes what it gets. A goroutine that is kept by its
+// follower stays with it.
+func (r *room) deliver() {
+	late := time.AfterFunc(patience, r.relieve)
+	defer late.Stop()
+	for f := r.next(); f != nil; f = r.next() {
+		f.run()
+	}
+}
+
+// relieve starts two goroutines where one is late, and so do they, so that many who are kept do not take much longer than one.
+func (r *room) relieve() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for range min(2, len(r.waiting)) {
+		r.hub.spawn(r.deliver)
+	}
+}
+
+// next returns who has waited the longest; nil for nobody.
+func (r *room) next() (f *Following) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) > 0 {
+		f, r.waiting[0] = r.waiting[0], nil
+		r.waiting = r.waiting[1:]
+	}
+	return f
+}
+
+// run delivers until nothing waits, or the following is closed, or fails. It is called by one goroutine at a time.
 func (f *Following) run() {
 	if err := f.deliverAll(); err != nil {
 		why := f.room.ending(err)
@@ -193,33 +227,32 @@ func (f *Following) run() {
 	}
 }
 
-// deliverAll delivers until the following is closed. The error is of what cannot be delivered.
+// deliverAll is run. The error is of what cannot be delivered.
 func (f *Following) deliverAll() (err error) {
 	defer caught(&err)
 	if err := f.replay(); err != nil {
 		return err
 	}
-	var spare []*Frame
-	for {
-		select {
-		case <-f.ready:
-		case <-f.done:
-			return nil
-		}
-		frames := f.take(spare)
+	for frames := f.take(); len(frames) > 0; frames = f.take() {
 		if !f.deliver(frames) {
 			return nil
 		}
-		clear(frames)
-		spare = frames[:0]
 	}
+	return nil
+}
+
+// take returns what waits, in exchange for what it has returned before.
+func (f *Following) take() []*Frame {
+	f.room.mu.Lock()
+	defer f.room.mu.Unlock()
+	clear(f.taken)
+	f.taken, f.frames, f.size = f.frames, f.taken[:0], 0
+	f.served = len(f.taken) > 0
+	return f.taken
 }
 
 func (f *Following) deliver(frames []*Frame) bool {
-	if len(frames) == 0 {
-		return true
-	}
-	if f.isClosed() {
+	if f.Closed() {
 		return false
 	}
 	if err := f.to.Deliver(frames); err != nil {
@@ -235,7 +268,8 @@ func (f *Following) deliver(frames []*Frame) bool {
 	return true
 }
 
-func (f *Following) isClosed() bool {
+// Closed tells whether the following has ended.
+func (f *Following) Closed() bool {
 	select {
 	case <-f.done:
 		return true
@@ -293,5 +327,5 @@ func (f *Following) old(since int64) (*Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newFrame(r.document, since, last, operations), nil
+	return operationsFrame(r.document, since, last, operations), nil
 }

@@ -145,7 +145,7 @@ func presenceFrame(document uuid.UUID, p *Presence) *Frame {
 	b := append(append([]byte(`{"document_id":"`), document.String()...), `","site":`...)
 	b = append(strconv.AppendUint(b, uint64(p.Site), 10), `,"user_id":`...)
 	b = append(strconv.AppendInt(b, p.User, 10), `,"presence":`...)
-	return &Frame{Text: append(append(b, p.Presence...), '}')}
+	return newFrame("document_presence", 0, 0, append(append(b, p.Presence...), '}'))
 }
 
 // frames are for who comes.

@@ -33,6 +33,7 @@ type room struct {
 	used      time.Time // when somebody came or left
 	written   time.Time // when somebody pushed
 	followers map[*Following]struct{}
+	waiting   []*Following // of them, for a goroutine that delivers
 	presence  presence
 	at        state // of the goroutine that works, for the others to look at
 
