@@ -284,7 +284,7 @@ func (s *server) blocked(t *testing.T) (answers chan answer, release func()) {
 // A stop lets running calls finish.
 func TestStop(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := serve(t, rpctest.New(t), func(cfg *web.Config) { cfg.StopTimeout = time.Minute })
 	answers, release := s.blocked(t)
 	s.stop()
 	until(t, func() bool { return s.send("GET", "/readyz", "").status == http.StatusServiceUnavailable })

@@ -374,7 +374,7 @@ func TestEventsOfADocument(t *testing.T) {
 
 // Who reads slowly is let go, and nobody waits for them.
 func TestReadersOfADocumentThatReadSlowly(t *testing.T) {
-	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 300 * time.Millisecond})()
+	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 3 * time.Second})()
 	s := start(t)
 	owner, member := s.login("demo1"), s.login("demo2")
 	s.document(owner, member, "reader", "")

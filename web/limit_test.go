@@ -236,7 +236,7 @@ func TestATenantCannotStarveAnother(t *testing.T) {
 			t.Errorf("the other tenant: %d %s", a.status, a.body)
 		}
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("the other tenant's 20 lists took %v", took)
 	}
 	if err := tx.Rollback(); err != nil {
