@@ -138,7 +138,10 @@ func TestKilledServers(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5 {
-		time.Sleep(time.Duration(100+random.IntN(400)) * time.Millisecond)
+		for before := writers.count(); writers.count() < before+30; {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
 		i := random.IntN(len(nodes))
 		nodes[i].kill()
 		nodes[i] = startProcess(t, nodes[i].address, environ)
