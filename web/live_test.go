@@ -174,6 +174,23 @@ func (s *server) create(token, name string) int64 {
 	}](s.t, a).Data.ID
 }
 
+type apiKey struct {
+	ID  int64  `json:"id"`
+	Key string `json:"key"`
+}
+
+// apiKey makes a key that can read, until it is deleted or so long.
+func (s *server) apiKey(token string, lasts ...time.Duration) apiKey {
+	s.t.Helper()
+	expires := ""
+	for _, d := range lasts {
+		expires = fmt.Sprintf(`,"expires_at":%q`, time.Now().Add(d).UTC().Format("2006-01-02T15:04:05.000000Z"))
+	}
+	return result[struct {
+		Data apiKey `json:"data"`
+	}](s.t, s.post("/api/rpc", `{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"]`+expires+`}}}`, bearer(token)...)).Data
+}
+
 // twoNodes returns two servers on one database, each with connections of its own.
 func twoNodes(t testing.TB) (a, b *server) {
 	t.Helper()
@@ -368,12 +385,7 @@ func TestStreamsEndWithTheirLogin(t *testing.T) {
 	a.post("/api/logoff", `{"logoff":true}`, bearer(user.Token)...)
 	goodbye("logoff", streams)
 
-	key := result[struct {
-		Data struct {
-			ID  int64  `json:"id"`
-			Key string `json:"key"`
-		} `json:"data"`
-	}](t, a.post("/api/rpc", `{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"]}}}`, bearer(a.login("demo1").Token)...)).Data
+	key := a.apiKey(a.login("demo1").Token)
 	streams = follow("X-Api-Key", key.Key)
 	a.call(admin, "delete_api_key", fmt.Sprintf(`{"id":%d}`, key.ID))
 	goodbye("a key that is deleted", streams)
@@ -414,12 +426,7 @@ func TestStreamsEndWhenTheLoginExpires(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	token := s.login("demo1").Token
-	key := result[struct {
-		Data struct {
-			Key string `json:"key"`
-		} `json:"data"`
-	}](t, s.post("/api/rpc", fmt.Sprintf(`{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"],"expires_at":%q}}}`,
-		time.Now().Add(4*time.Second).UTC().Format("2006-01-02T15:04:05.000000Z")), bearer(token)...)).Data.Key
+	key := s.apiKey(token, 4*time.Second).Key
 	live, c := s.follow("", "X-Api-Key", key), s.connect("X-Api-Key", key)
 	live.hello()
 	if data := live.want("bye"); data != `{"reason":"expired"}` {
