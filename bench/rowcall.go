@@ -52,7 +52,7 @@ func serveRowcall(ctx context.Context, ownerURL string) (err error) {
 	authn := model.NewAuthn(db, passwords, auth.NewTokens(auth.Key(key), 24*time.Hour), 24*time.Hour)
 	mux := jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Timeout: 10 * time.Second, Limit: limit.Call, Observe: watch.Call, Guard: rpc.Guard})
 	nodes := bus.NewPostgres(db, platformURL, zap.NewNop())
-	documents := document.NewHub(document.Config{DB: db, Bus: nodes, Touch: model.TouchDocument, Aside: limit.Aside, Logger: zap.NewNop()})
+	documents := document.NewHub(document.Config{DB: db, Bus: nodes, Touch: model.TouchDocument, Aside: limit.Aside, Revoked: authn.Look, Logger: zap.NewNop()})
 	views := rpc.Register(mux, rpc.API{DB: db, Authn: authn, Documents: documents})
 	hub := changelog.NewHub(changelog.HubConfig{
 		DB: db, Log: changelog.New(), Views: views, Bus: nodes, Revoked: authn.Look, Logger: zap.NewNop(),

@@ -63,7 +63,7 @@ func testNode(t *testing.T, s *server) {
 	s.lock(t, `SELECT FROM task WHERE id = $1 FOR UPDATE`, s.task)
 	for _, file := range files {
 		t.Run(file, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), "node", "--test", "--test-reporter=spec", "--test-timeout=30000", file)
+			cmd := exec.CommandContext(t.Context(), "node", "--test", "--test-reporter=spec", "--test-timeout=120000", file)
 			cmd.Env = append(os.Environ(), "ROWCALL_URL="+s.url, "ROWCALL_LOCKED_TASK="+strconv.FormatInt(s.task, 10))
 			out, err := cmd.CombinedOutput()
 			t.Logf("%s", out)
@@ -151,4 +151,4 @@ func readFailure(t *testing.T, data any) (f failure) {
 }
 
 // soon is when a call that waits for a lock is given up.
-const soon = 100 * time.Millisecond
+const soon = time.Second

@@ -300,7 +300,7 @@ func TestDeletingADocumentLocksTheMembershipFirst(t *testing.T) {
 	}
 	var deleted sync.WaitGroup
 	deleted.Go(func() { rpctest.Call[row](c, "delete_document", row{"id": document}) })
-	for waiting, end := 0, time.Now().Add(10*time.Second); waiting == 0; {
+	for waiting, end := 0, time.Now().Add(time.Minute); waiting == 0; {
 		err := writer.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid`).Scan(&waiting)
 		if err != nil || time.Now().After(end) {
 			t.Fatal("nobody waits: ", err)

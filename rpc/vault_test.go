@@ -283,7 +283,7 @@ func TestVaultCollectionIsDeletedWhileAMemberLeaves(t *testing.T) {
 			_, failed := owner.Do("delete_vault_collection", row{"id": collection})
 			deleted <- failed
 		}()
-		for waiting, deadline := 0, time.Now().Add(10*time.Second); waiting == 0; {
+		for waiting, deadline := 0, time.Now().Add(time.Minute); waiting == 0; {
 			if time.Now().After(deadline) {
 				return errors.New("the deletion does not wait for the member")
 			}

@@ -376,9 +376,67 @@ func TestEventsOfADocument(t *testing.T) {
 	bye(live, "shutdown")
 }
 
+// Who follows a document is told that their login has ended, on whichever node, and gets nothing that is committed after that.
+func TestFollowingADocumentEndsWithTheLogin(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t)
+	owner, admin, member := a.login("demo1").Token, a.login("admin").Token, a.login("demo2")
+	a.document(a.login("demo1"), member, "reader", "one")
+	since := 1
+	ends := func(what string, end func(), headers ...string) {
+		t.Helper()
+		var streams []*events
+		var sockets []*socket
+		for _, node := range []*server{a, b} {
+			e, c := node.follow(fmt.Sprintf("?document=%s&since=%d", documentID, since), headers...), node.connect(headers...)
+			e.hello()
+			if f := c.ask(fmt.Sprintf(`{"id":1,"method":"follow_document","params":{"id":%q,"since":%d}}`, documentID, since)); f.kind() != "" {
+				t.Fatal(f.body)
+			}
+			streams, sockets = append(streams, e), append(sockets, c)
+		}
+		end()
+		a.edit(owner, "secret")
+		since++
+		for i, e := range streams {
+			if ev, _ := e.next(); ev.name != "bye" || ev.data != `{"reason":"logoff"}` {
+				t.Errorf("%s, node %d: %+v", what, i, ev)
+			}
+			e.ended()
+			sockets[i].closed(4001, "logoff")
+		}
+	}
+	for range 10 {
+		user := a.login("demo2").Token
+		ends("logoff", func() { a.post("/api/logoff", `{"logoff":true}`, bearer(user)...) }, bearer(user)...)
+		key := a.apiKey(member.Token)
+		ends("a key that is deleted", func() { a.call(admin, "delete_api_key", fmt.Sprintf(`{"id":%d}`, key.ID)) }, "X-Api-Key", key.Key)
+	}
+	ends("suspension", func() { a.call(admin, "suspend_user", fmt.Sprintf(`{"id":%d}`, member.User.ID)) }, bearer(member.Token)...)
+}
+
+func TestFollowingADocumentEndsWhenTheLoginExpires(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	owner, member := s.login("demo1"), s.login("demo2")
+	s.document(owner, member, "reader", "one")
+	key := s.apiKey(member.Token, 4*time.Second).Key
+	live, c := s.follow(fmt.Sprintf("?document=%s&since=1", documentID), "X-Api-Key", key), s.connect("X-Api-Key", key)
+	live.hello()
+	if f := c.ask(fmt.Sprintf(`{"id":1,"method":"follow_document","params":{"id":%q,"since":1}}`, documentID)); f.kind() != "" {
+		t.Fatal(f.body)
+	}
+	if data := live.want("bye"); data != `{"reason":"expired"}` {
+		t.Error(data)
+	}
+	live.ended()
+	c.closed(4001, "expired")
+	s.edit(owner.Token, "nobody follows any more")
+}
+
 // Who reads slowly is let go, and nobody waits for them.
 func TestReadersOfADocumentThatReadSlowly(t *testing.T) {
-	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 300 * time.Millisecond})()
+	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 3 * time.Second})()
 	s := start(t)
 	owner, member := s.login("demo1"), s.login("demo2")
 	s.document(owner, member, "reader", "")

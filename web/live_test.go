@@ -174,6 +174,23 @@ func (s *server) create(token, name string) int64 {
 	}](s.t, a).Data.ID
 }
 
+type apiKey struct {
+	ID  int64  `json:"id"`
+	Key string `json:"key"`
+}
+
+// apiKey makes a key that can read, until it is deleted or so long.
+func (s *server) apiKey(token string, lasts ...time.Duration) apiKey {
+	s.t.Helper()
+	expires := ""
+	for _, d := range lasts {
+		expires = fmt.Sprintf(`,"expires_at":%q`, time.Now().Add(d).UTC().Format("2006-01-02T15:04:05.000000Z"))
+	}
+	return result[struct {
+		Data apiKey `json:"data"`
+	}](s.t, s.post("/api/rpc", `{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"]`+expires+`}}}`, bearer(token)...)).Data
+}
+
 // twoNodes returns two servers on one database, each with connections of its own.
 func twoNodes(t testing.TB) (a, b *server) {
 	t.Helper()
@@ -368,12 +385,7 @@ func TestStreamsEndWithTheirLogin(t *testing.T) {
 	a.post("/api/logoff", `{"logoff":true}`, bearer(user.Token)...)
 	goodbye("logoff", streams)
 
-	key := result[struct {
-		Data struct {
-			ID  int64  `json:"id"`
-			Key string `json:"key"`
-		} `json:"data"`
-	}](t, a.post("/api/rpc", `{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"]}}}`, bearer(a.login("demo1").Token)...)).Data
+	key := a.apiKey(a.login("demo1").Token)
 	streams = follow("X-Api-Key", key.Key)
 	a.call(admin, "delete_api_key", fmt.Sprintf(`{"id":%d}`, key.ID))
 	goodbye("a key that is deleted", streams)
@@ -414,12 +426,7 @@ func TestStreamsEndWhenTheLoginExpires(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	token := s.login("demo1").Token
-	key := result[struct {
-		Data struct {
-			Key string `json:"key"`
-		} `json:"data"`
-	}](t, s.post("/api/rpc", fmt.Sprintf(`{"id":1,"method":"create_api_key","params":{"data":{"name":"k","scopes":["read"],"expires_at":%q}}}`,
-		time.Now().Add(4*time.Second).UTC().Format("2006-01-02T15:04:05.000000Z")), bearer(token)...)).Data.Key
+	key := s.apiKey(token, 4*time.Second).Key
 	live, c := s.follow("", "X-Api-Key", key), s.connect("X-Api-Key", key)
 	live.hello()
 	if data := live.want("bye"); data != `{"reason":"expired"}` {
@@ -486,7 +493,7 @@ func TestLostNotifications(t *testing.T) {
 	quiet := rpctest.Over(t, &storetest.Database{DB: other, OwnerURL: s.DB.OwnerURL, TenantURL: s.DB.TenantURL, PlatformURL: s.DB.PlatformURL})
 	writer := quiet.As(t, "demo1")
 	best := time.Hour // of those right after a poll; on a machine that has more to do others take longer
-	for i := range 5 {
+	for i := 0; i < 5 || best > time.Second && i < 20; i++ {
 		if i == 1 { // the connection that listens is cut
 			s.DB.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`)
 		}
@@ -542,7 +549,7 @@ func (s *server) createLarge(token string, project int64, n int) {
 
 // A subscriber who never reads is cut off. The others do not notice.
 func TestSubscribersThatNeverRead(t *testing.T) {
-	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 200 * time.Millisecond})()
+	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 3 * time.Second})()
 	s := start(t)
 	token := s.login("demo1").Token
 	id := s.create(token, "large tasks")
@@ -598,7 +605,7 @@ func TestSubscribersThatReadSlowly(t *testing.T) {
 	c.ask(`{"id":1,"method":"subscribe"}`)
 	conn := s.followBadly(token, "")
 	s.createLarge(token, id, 40)
-	time.Sleep(300 * time.Millisecond) // it is what the test is about
+	time.Sleep(time.Second) // it is what the test is about
 	text, err := io.ReadAll(conn)
 	if err != nil || !bytes.HasSuffix(text, []byte("\n\nevent: bye\ndata: {\"reason\":\"slow\"}\n\n")) {
 		t.Errorf("%d bytes, %v, and at last %s", len(text), err, text[max(0, len(text)-200):])
@@ -611,7 +618,7 @@ func TestSubscribersThatReadSlowly(t *testing.T) {
 
 // Subscribers who read all the time are not cut off, though every ping meets a write.
 func TestSubscribersThatReadAllTheTime(t *testing.T) {
-	const ping, stuck, n = 50 * time.Millisecond, 400 * time.Millisecond, 80
+	const ping, stuck, n = 50 * time.Millisecond, 3 * time.Second, 80
 	defer web.SetTimes(web.Times{Ping: ping, Slow: time.Minute, Stuck: stuck})()
 	s := start(t)
 	token := s.login("demo1").Token
@@ -632,7 +639,7 @@ func TestSubscribersThatReadAllTheTime(t *testing.T) {
 		rest = append(rest, read[:got]...)
 		found += bytes.Count(rest, []byte("event: change\n"))
 		rest = rest[bytes.LastIndexByte(rest, '\n')+1:]
-		time.Sleep(5 * time.Millisecond) // it is what the test is about
+		time.Sleep(15 * time.Millisecond) // it is what the test is about
 	}
 	if took := time.Since(began); took < ping+stuck {
 		t.Errorf("it took %v only", took)

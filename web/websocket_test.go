@@ -237,7 +237,7 @@ func TestWebSocketsThatDoNotAuthenticate(t *testing.T) {
 
 // Who has sent a frame is there, though a ping's answer is behind it and the call takes long. Who sends nothing is not.
 func TestWebSocketsThatDoNotAnswerPings(t *testing.T) {
-	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 300 * time.Millisecond})()
+	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 2 * time.Second})()
 	s := start(t)
 	token := s.login("demo1").Token
 	id := s.create(token, "busy")
@@ -253,7 +253,7 @@ func TestWebSocketsThatDoNotAnswerPings(t *testing.T) {
 	}
 	time.Sleep(100 * time.Millisecond) // a ping has come, and the client has not read it
 	c.say(fmt.Sprintf(`{"id":1,"method":"update_project","params":{"id":%d,"data":{"name":"quiet"}}}`, id))
-	time.Sleep(time.Second)
+	time.Sleep(3 * time.Second)
 	if err := owner.Rollback(); err != nil {
 		t.Fatal(err)
 	}

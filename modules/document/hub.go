@@ -34,6 +34,10 @@ type Config struct {
 	// store.Config.
 	Aside func(ctx context.Context, wait func())
 
+	// Revoked, if not nil, is called when operations of other nodes have been read: a login that ended before they were committed has ended
+	// for those who follow by it when it returns.
+	Revoked func(context.Context) error
+
 	Logger *zap.Logger
 }
 

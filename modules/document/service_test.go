@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,6 +186,31 @@ func TestMembers(t *testing.T) {
 	if rows := get[int](w, `SELECT count(*) FROM document_operation`); rows != 0 {
 		t.Errorf("%d operations are left of it", rows)
 	}
+}
+
+// What another node has written waits until it is known whose login has ended.
+func TestLoginsThatEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var asked, known atomic.Bool
+	here, there := w.node(), w.nodeWith(document.Config{DB: w.DB, Bus: deaf{}, Touch: w.touch, Logger: zap.NewNop(), Revoked: func(context.Context) error {
+		asked.Store(true)
+		if !known.Load() {
+			return apperr.New(apperr.Unavailable, "not yet")
+		}
+		return nil
+	}})
+	doc := w.create()
+	r := here.open(doc, 1)
+	f := there.follow(doc, 1, 0)
+	copied := there.open(doc, 1)
+	position := r.push(here, r.insert(0, "x"))
+	wait(t, "the question", asked.Load)
+	if len(f.frames) > 0 {
+		t.Error("it does not wait")
+	}
+	known.Store(true)
+	f.to(copied, position)
 }
 
 // A document's row is written at most once a second, whatever many nodes do, and in the end it says how far the log has come.

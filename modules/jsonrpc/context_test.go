@@ -67,6 +67,29 @@ func TestNothingRunsAfterTheCallerHasGone(t *testing.T) {
 	})
 }
 
+// What observes a call may take long before it, which is no part of the call.
+func TestTimesOfCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []jsonrpc.Call
+		m := newMux(jsonrpc.Options{MaxAnswer: 1, Observe: func(ctx context.Context, _ string) (context.Context, func(jsonrpc.Call)) {
+			time.Sleep(time.Minute)
+			return ctx, func(c jsonrpc.Call) { seen = append(seen, c) }
+		}})
+		jsonrpc.Handle(m, "sleep", func(context.Context, none) (none, error) {
+			time.Sleep(time.Second)
+			return none{}, nil
+		})
+		began := time.Now()
+		m.Serve(t.Context(), requestID, []byte(`[{"id":1,"method":"sleep"},{"id":2,"method":"sleep"}]`))
+		if len(seen) != 2 || !seen[0].Start.Equal(began.Add(time.Minute)) || seen[0].Duration != time.Second {
+			t.Errorf("%+v", seen)
+		}
+		if !seen[1].Start.IsZero() || seen[1].Duration != 0 || seen[1].Kind != apperr.Aborted {
+			t.Errorf("it did not run: %+v", seen[1])
+		}
+	})
+}
+
 func TestObserve(t *testing.T) {
 	t.Parallel()
 	type key struct{}

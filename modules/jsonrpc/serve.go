@@ -26,6 +26,7 @@ type Call struct {
 	Method   string
 	ID       jsontext.Value // a part of the body; nil: a notification, or a call without a valid id
 	Kind     apperr.Kind    // "": it succeeded
+	Start    time.Time      // zero: it did not run
 	Duration time.Duration
 }
 
@@ -34,6 +35,7 @@ type outcome struct {
 	result any
 	text   jsontext.Value // the result, if it is encoded already
 	err    error
+	start  time.Time
 	took   time.Duration
 
 	observed func(Call) // of Options.Observe; nil: the call did not run
@@ -105,7 +107,7 @@ func (m *Mux) run(ctx context.Context, r *request) (o outcome) {
 		if p := recover(); p != nil {
 			o = outcome{err: &panicError{p, debug.Stack()}}
 		}
-		o.took, o.observed = time.Since(start), observed
+		o.start, o.took, o.observed = start, time.Since(start), observed
 	}()
 	if m.options.Limit != nil {
 		if err := m.options.Limit(ctx); err != nil {
@@ -176,7 +178,7 @@ func newAnswer(m *Mux, requestID string, batch bool, calls int) *answer {
 
 // add answers a call, unless it is a notification.
 func (a *answer) add(ctx context.Context, r *request, o outcome) {
-	call := Call{Method: a.mux.name(r), ID: r.id, Duration: o.took}
+	call := Call{Method: a.mux.name(r), ID: r.id, Start: o.start, Duration: o.took}
 	silent := r.id == nil && r.fault == ""
 	start := a.text.Len()
 	if o.err == nil && !silent {

@@ -27,7 +27,7 @@ func (m *Mux) ServeStream(ctx context.Context, requestID string, body []byte) (R
 		a.add(ctx, r, o)
 		return a.reply(), nil
 	}
-	call := Call{Method: m.name(r), ID: r.id, Duration: o.took}
+	call := Call{Method: m.name(r), ID: r.id, Start: o.start, Duration: o.took}
 	o.observed(call)
 	return Reply{Calls: []Call{call}}, stream
 }

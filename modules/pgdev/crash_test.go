@@ -59,14 +59,14 @@ func TestKilledPostmasterIsStartedAgain(t *testing.T) {
 	if joined.URL("postgres") != url {
 		t.Errorf("the address changed from %s to %s", url, joined.URL("postgres"))
 	}
-	for range 1000 {
+	for range 6000 {
 		if p := folder(dir).postmaster(); p.pid != 0 && p.pid != killed.pid {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	var err error
-	for range 1000 {
+	for range 6000 {
 		if _, err = query(url, `SELECT 1`); err == nil {
 			return
 		}

@@ -3,7 +3,6 @@ package store_test
 import (
 	"context"
 	"errors"
-	"net/url"
 	"testing"
 	"time"
 
@@ -85,7 +84,7 @@ func TestAtomicWorkTakesOneConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer one.Close() //nolint:errcheck // of a test
-	ctx, cancel := context.WithTimeout(as(t.Context(), tenantA, 7, auth.Member), 10*time.Second)
+	ctx, cancel := context.WithTimeout(as(t.Context(), tenantA, 7, auth.Member), time.Minute)
 	defer cancel()
 	err = one.Atomic(ctx, func(ctx context.Context) error {
 		if err := makeThing(ctx, one, "x"); err != nil {
@@ -217,21 +216,11 @@ func TestErrorsOfACommitHaveKinds(t *testing.T) {
 // When the answer to a commit is lost, nobody knows whether it happened, and that is what is said.
 func TestACommitWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
-	db := newDB(t)
-	target, err := url.Parse(db.TenantURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProxy(t, target.Host)
-	target.Host = p.address
-	silent, err := store.Open(t.Context(), store.Config{TenantURL: target.String(), PlatformURL: db.PlatformURL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close() //nolint:errcheck // of a test
-	ctx, cancel := context.WithTimeout(as(t.Context(), tenantA, 7, auth.Member), time.Second)
+	p, silent := through(t, newDB(t))
+	ctx, cancel := context.WithCancel(as(t.Context(), tenantA, 7, auth.Member))
 	defer cancel()
-	err = silent.InTx(ctx, func(tx *store.Tx) error {
+	err := silent.InTx(ctx, func(tx *store.Tx) error {
+		defer time.AfterFunc(time.Second, cancel)
 		defer p.freeze()
 		must[thing](t)(things.Create(tx, thing{Label: "x"}))
 		return tx.Flush() // so that only the commit is left

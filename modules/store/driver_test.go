@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,16 +18,25 @@ import (
 	"rowcall/modules/auth"
 	"rowcall/modules/filter"
 	"rowcall/modules/store"
+	"rowcall/modules/store/storetest"
 )
 
 // terminate ends every connection of the tenants' login.
-const terminate = `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-	WHERE datname = current_database() AND usename LIKE '%\_tenant\_login' AND pid <> pg_backend_pid()`
+func terminate(t *testing.T, db *storetest.Database) {
+	t.Helper()
+	const connections = `FROM pg_stat_activity WHERE datname = current_database() AND usename LIKE '%\_tenant\_login'`
+	owner := db.Owner(t)
+	for left, query := 1, `SELECT count(pg_terminate_backend(pid)) `; left > 0; query = `SELECT count(*) ` {
+		if err := owner.QueryRowContext(t.Context(), query+connections).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 // A connection that the server closed while it lay in the pool is noticed before it is used: no call fails.
 func TestIdleConnectionsThatAreClosedDoNoHarm(t *testing.T) {
 	t.Parallel()
-	db := newDB(t)
+	p, db := through(t, newDB(t))
 	for range 3 {
 		var wg sync.WaitGroup
 		for range 8 {
@@ -37,14 +47,10 @@ func TestIdleConnectionsThatAreClosedDoNoHarm(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		db.Exec(t, terminate)
-		for left := 1; left > 0; {
-			if err := db.Owner(t).QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
-				WHERE datname = current_database() AND usename LIKE '%\_tenant\_login'`).Scan(&left); err != nil {
-				t.Fatal(err)
-			}
+		terminate(t, db)
+		for p.open.Load() > 0 { // a backend is off the list of those that there are just before its socket is closed
+			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(20 * time.Millisecond) // a backend is off that list just before its socket is closed
 	}
 }
 
@@ -72,10 +78,10 @@ func TestCancelledCallsEndTheirStatements(t *testing.T) {
 	ctx, cancel := context.WithTimeout(as(t.Context(), tenantA, 1, auth.Member), 50*time.Millisecond)
 	defer cancel()
 	tx := must[*store.Tx](t)(db.Session(ctx))
-	_, err := tx.Exec(`SELECT pg_sleep($1)`, 60)
+	_, err := tx.Exec(`SELECT pg_sleep($1)`, 600)
 	wantKind(t, apperr.Timeout, err)
 	owner := db.Owner(t)
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		var running int
 		err := owner.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
 			WHERE datname = current_database() AND state = 'active' AND query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()`).Scan(&running)
@@ -98,7 +104,7 @@ func TestStatementTimeout(t *testing.T) {
 	t.Parallel()
 	created := newDB(t)
 	db, err := store.Open(t.Context(), store.Config{
-		TenantURL: created.TenantURL, PlatformURL: created.PlatformURL, TenantConns: 1, PlatformConns: 1, StatementTimeout: 50 * time.Millisecond,
+		TenantURL: created.TenantURL, PlatformURL: created.PlatformURL, TenantConns: 1, PlatformConns: 1, StatementTimeout: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -177,37 +183,45 @@ func TestChangedTablesAreSurvived(t *testing.T) {
 // A server that goes silent, without closing its connections, holds no call for ever.
 func TestSilentDatabase(t *testing.T) {
 	t.Parallel()
-	db := newDB(t)
+	p, silent := through(t, newDB(t))
+	ctx := as(t.Context(), tenantA, 1, auth.Member)
+	must[int64](t)(things.Count(must[*store.Tx](t)(silent.Session(ctx)), nil)) // by a connection that the next takes
+	p.freeze()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	tx := must[*store.Tx](t)(silent.Session(ctx))
+	done := make(chan error, 1)
+	go func() { done <- second(things.Count(tx, nil)) }()
+	select {
+	case err := <-done:
+		wantKind(t, apperr.Timeout, err)
+	case <-time.After(time.Minute):
+		t.Fatal("the call goes on")
+	}
+}
+
+// through opens the database once more, with a proxy before the tenants' login.
+func through(t *testing.T, db *storetest.Database) (*proxy, *storetest.Database) {
+	t.Helper()
 	target, err := url.Parse(db.TenantURL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := newProxy(t, target.Host)
 	target.Host = p.address
-	silent, err := store.Open(t.Context(), store.Config{TenantURL: target.String(), PlatformURL: db.PlatformURL})
+	opened, err := store.Open(t.Context(), store.Config{TenantURL: target.String(), PlatformURL: db.PlatformURL})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close() //nolint:errcheck // of a test
-	ctx, cancel := context.WithTimeout(as(t.Context(), tenantA, 1, auth.Member), time.Second)
-	defer cancel()
-	tx := must[*store.Tx](t)(silent.Session(ctx))
-	must[int64](t)(things.Count(tx, nil))
-	p.freeze()
-	done := make(chan error, 1)
-	go func() { done <- second(things.Count(tx, nil)) }()
-	select {
-	case err := <-done:
-		wantKind(t, apperr.Timeout, err)
-	case <-time.After(20 * time.Second):
-		t.Fatal("the call goes on")
-	}
+	t.Cleanup(func() { _ = opened.Close() })
+	return p, &storetest.Database{DB: opened, OwnerURL: db.OwnerURL}
 }
 
 // proxy forwards connections until it is frozen.
 type proxy struct {
 	address string
 	frozen  chan struct{}
+	open    atomic.Int64 // connections that Postgres has not closed
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -216,7 +230,7 @@ func newProxy(t *testing.T, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{l.Addr().String(), make(chan struct{})}
+	p := &proxy{address: l.Addr().String(), frozen: make(chan struct{})}
 	var wg sync.WaitGroup
 	ended := make(chan struct{})
 	wg.Go(func() {
@@ -231,7 +245,11 @@ func newProxy(t *testing.T, target string) *proxy {
 				continue
 			}
 			wg.Go(func() { p.copy(out, in) })
-			wg.Go(func() { p.copy(in, out) })
+			p.open.Add(1)
+			wg.Go(func() {
+				p.copy(in, out)
+				p.open.Add(-1)
+			})
 			wg.Go(func() {
 				<-ended
 				_, _ = in.Close(), out.Close()
@@ -279,8 +297,7 @@ func TestUnreachableDatabase(t *testing.T) {
 		}
 	}
 	exec(`ALTER DATABASE %s CONNECTION LIMIT 0`)
-	db.Exec(t, terminate)
-	time.Sleep(20 * time.Millisecond)
+	terminate(t, db)
 	wantKind(t, apperr.Unavailable, second(things.Count(tx, nil)))
 	wantKind(t, apperr.Unavailable, db.InTx(tx.Context(), func(*store.Tx) error { return errors.New("not reached") }))
 	exec(`ALTER DATABASE %s CONNECTION LIMIT -1`)

@@ -283,7 +283,7 @@ func noneOf[E any](rows []E, err error) error {
 
 // waitForLock waits until somebody waits for the transaction.
 func waitForLock(tx *store.Tx) error {
-	ctx, cancel := context.WithTimeout(tx.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(tx.Context(), time.Minute)
 	defer cancel()
 	for waiting := 0; waiting == 0; {
 		err := tx.Get(&waiting, `SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid`)

@@ -83,7 +83,7 @@ func Over(t testing.TB, db *storetest.Database) *Server {
 	s.Authn = model.NewAuthn(db.DB, passwords, auth.NewTokens(testKey("tokens"), 15*time.Minute), 720*time.Hour)
 	s.Mux = jsonrpc.New(jsonrpc.Options{Log: zap.NewNop(), Limit: limit.Call, Timeout: 30 * time.Second, Atomic: db.Atomic, Guard: rpc.Guard})
 	s.Bus = bus.NewPostgres(db.DB, db.PlatformURL, zap.NewNop())
-	s.Documents = document.NewHub(document.Config{DB: db.DB, Bus: s.Bus, Touch: model.TouchDocument, Logger: zap.NewNop()})
+	s.Documents = document.NewHub(document.Config{DB: db.DB, Bus: s.Bus, Touch: model.TouchDocument, Revoked: s.Authn.Look, Logger: zap.NewNop()})
 	run(t, s.Documents.Run)
 	s.Views = rpc.Register(s.Mux, rpc.API{
 		DB: db.DB, Authn: s.Authn, Replicas: changelog.Replicas{Lease: time.Hour}, Documents: s.Documents,

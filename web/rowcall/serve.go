@@ -58,7 +58,7 @@ func serve(ctx context.Context, m mode, environ []string, stderr io.Writer, list
 	})
 	nodes := newBus(cfg, d, log)
 	defer start(ctx, nodes.Run)()
-	documents := document.NewHub(document.Config{DB: d.DB, Bus: nodes, Touch: model.TouchDocument, Aside: limit.Aside, Logger: log})
+	documents := document.NewHub(document.Config{DB: d.DB, Bus: nodes, Touch: model.TouchDocument, Aside: limit.Aside, Revoked: authn.Look, Logger: log})
 	defer start(ctx, documents.Run)()
 	views := rpc.Register(mux, rpc.API{
 		DB: d.DB, Authn: authn, Replicas: changelog.Replicas{Lease: cfg.Retention.Lease}, MutationRetention: cfg.Retention.Mutations,

@@ -89,10 +89,9 @@ func (t *Telemetry) Call(ctx context.Context, method string) (context.Context, f
 	if t.tracer == nil {
 		return ctx, m.called
 	}
-	start := time.Now()
-	ctx, span := t.startCall(ctx, start, method)
+	ctx, span := t.startCall(ctx, method)
 	return ctx, func(call jsonrpc.Call) {
-		endCall(span, start, call)
+		endCall(span, call)
 		m.called(call)
 	}
 }

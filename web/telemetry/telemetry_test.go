@@ -2,11 +2,13 @@ package telemetry_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,6 +39,7 @@ type watched struct {
 	handler http.Handler
 	watch   *telemetry.Telemetry
 	logs    *observer.ObservedLogs
+	owner   *sql.DB
 	token   string
 }
 
@@ -88,7 +91,7 @@ func start(t *testing.T, cfg telemetry.Config) *watched {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &watched{t, server, watch, logs, token}
+	return &watched{t, server, watch, logs, demo.DB.Owner(t), token}
 }
 
 func (w *watched) post(body string, headers ...string) *httptest.ResponseRecorder {
@@ -267,10 +270,10 @@ func TestSlowStatements(t *testing.T) {
 	for name, plan := range map[string]bool{"without plans": false, "with plans": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := start(t, telemetry.Config{SlowStatement: 200 * time.Millisecond, SlowPlan: plan})
+			w := start(t, telemetry.Config{SlowStatement: 800 * time.Millisecond, SlowPlan: plan})
 			w.logs.TakeAll()
 			w.post(`{"id":1,"method":"sleep","params":{"seconds":0,"note":"` + secret + `"}}`)
-			a := w.post(`{"id":1,"method":"sleep","params":{"seconds":0.25,"note":"` + secret + `"}}`)
+			a := w.post(`{"id":1,"method":"sleep","params":{"seconds":0.95,"note":"` + secret + `"}}`)
 			w.watch.Close(t.Context())
 			id := a.Header().Get("X-Request-Id")
 			lines := w.logs.FilterMessage("slow statement").FilterField(zap.String("method", "sleep")).All()
@@ -279,7 +282,7 @@ func TestSlowStatements(t *testing.T) {
 			}
 			fields := lines[0].ContextMap()
 			if fields["request_id"] != id || fields["tenant"] != "demo" || fields["rows"] != int64(1) || fields["login"] != "tenant" ||
-				fields["took"].(time.Duration) < 250*time.Millisecond || !strings.Contains(fields["statement"].(string), "pg_sleep($1)") {
+				fields["took"].(time.Duration) < 950*time.Millisecond || !strings.Contains(fields["statement"].(string), "pg_sleep($1)") {
 				t.Errorf("%v", fields)
 			}
 			text, _ := fields["plan"].(string)
@@ -287,7 +290,7 @@ func TestSlowStatements(t *testing.T) {
 				t.Errorf("the plan is %q; %v", text, fields["plan_error"])
 			}
 			for _, line := range w.logs.All() {
-				if all := fmt.Sprint(line.ContextMap()); strings.Contains(all, secret) || strings.Contains(all, "0.25") {
+				if all := fmt.Sprint(line.ContextMap()); strings.Contains(all, secret) || strings.Contains(all, "0.95") {
 					t.Errorf("a value is logged: %s", all)
 				}
 			}
@@ -298,12 +301,22 @@ func TestSlowStatements(t *testing.T) {
 func TestCanceledStatementsAreLogged(t *testing.T) {
 	t.Parallel()
 	w := start(t, telemetry.Config{SlowStatement: 50 * time.Millisecond})
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/rpc", strings.NewReader(`{"id":1,"method":"sleep","params":{"seconds":30,"note":""}}`))
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/rpc", strings.NewReader(`{"id":1,"method":"sleep","params":{"seconds":600,"note":""}}`))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer "+w.token)
-	w.handler.ServeHTTP(httptest.NewRecorder(), r)
+	var served sync.WaitGroup
+	served.Go(func() { w.handler.ServeHTTP(httptest.NewRecorder(), r) })
+	for slow := false; !slow; time.Sleep(time.Millisecond) {
+		err := w.owner.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+			AND state = 'active' AND query LIKE 'SELECT pg_sleep($1)%' AND query_start < clock_timestamp() - interval '50 ms')`).Scan(&slow)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	served.Wait()
 	lines := w.logs.FilterMessage("slow statement").FilterField(zap.String("failure", "canceled")).All()
 	if len(lines) != 1 {
 		t.Errorf("logged %v", w.logs.All())
@@ -354,7 +367,7 @@ func BenchmarkOverhead(b *testing.B) {
 				watch.Statement(ctx, s)
 				call, called := watch.Call(ctx, "list_tasks")
 				watch.Statement(call, s)
-				called(jsonrpc.Call{Method: "list_tasks", Duration: 2 * time.Millisecond})
+				called(jsonrpc.Call{Method: "list_tasks", Start: s.Start, Duration: 2 * time.Millisecond})
 				ended(http.StatusOK)
 			}
 		})

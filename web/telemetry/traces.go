@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -141,11 +140,11 @@ func endRequest(span trace.Span, status int) {
 	span.End()
 }
 
-func (t *Telemetry) startCall(ctx context.Context, start time.Time, method string) (context.Context, trace.Span) {
+func (t *Telemetry) startCall(ctx context.Context, method string) (context.Context, trace.Span) {
 	if method == "" {
 		method = "_OTHER"
 	}
-	ctx, span := t.tracer.Start(ctx, method, trace.WithTimestamp(start))
+	ctx, span := t.tracer.Start(ctx, method)
 	if span.IsRecording() {
 		span.SetAttributes(semconv.RPCSystemNameJSONRPC, semconv.RPCMethod(method))
 		if actor := auth.RequestFrom(ctx).Actor; actor != nil {
@@ -156,7 +155,7 @@ func (t *Telemetry) startCall(ctx context.Context, start time.Time, method strin
 }
 
 // endCall ends a call's span, when the call ended: what came of it may be known later. As with HTTP, what the client did wrong is not the status Error.
-func endCall(span trace.Span, start time.Time, call jsonrpc.Call) {
+func endCall(span trace.Span, call jsonrpc.Call) {
 	if !span.IsRecording() {
 		return
 	}
@@ -171,7 +170,7 @@ func endCall(span trace.Span, start time.Time, call jsonrpc.Call) {
 		span.SetStatus(codes.Error, "")
 	default:
 	}
-	span.End(trace.WithTimestamp(start.Add(call.Duration)))
+	span.End(trace.WithTimestamp(call.Start.Add(call.Duration))) // the zero time is now
 }
 
 // traceStatement makes a statement's span, afterwards. A statement that no traced call waits for has none.

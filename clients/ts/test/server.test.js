@@ -198,7 +198,7 @@ function withCookies() {
 }
 
 test("calls at once renew an ended session once", async (t) => {
-  const brief = await startRowcall({ ROWCALL_TOKEN_TTL: "2s" });
+  const brief = await startRowcall({ ROWCALL_TOKEN_TTL: "4s" });
   t.after(() => brief.stop());
   let refreshes = 0;
   const counting = (url, init) => ((refreshes += url.endsWith("/api/refresh") ? 1 : 0), fetch(url, init));
@@ -206,13 +206,13 @@ test("calls at once renew an ended session once", async (t) => {
   const first = await rc.login(demo1);
 
   // Before it ends, a call renews it.
-  await new Promise((done) => setTimeout(done, 1700));
+  await new Promise((done) => setTimeout(done, 3400));
   await Promise.all(Array.from({ length: 20 }, () => rc.list_users()));
   assert.equal(refreshes, 1);
   assert.notEqual(rc.session.refresh_token, first.refresh_token);
 
   // One that has ended unnoticed (a stored session, which its clock calls fresh) is renewed after the refusal.
-  await new Promise((done) => setTimeout(done, 2100));
+  await new Promise((done) => setTimeout(done, 4200));
   const stored = { ...rc.session, expires_at: new Date(Date.now() + 3_600_000).toISOString() };
   const later = new Rowcall({ url: brief.url, fetch: counting, session: stored });
   const made = await Promise.all(Array.from({ length: 20 }, () => newProject(later)));
@@ -220,7 +220,7 @@ test("calls at once renew an ended session once", async (t) => {
   assert.equal(refreshes, 2);
 
   // Of a caller that leaves, the others hear nothing.
-  await new Promise((done) => setTimeout(done, 1700));
+  await new Promise((done) => setTimeout(done, 3400));
   const controller = new AbortController();
   const leaving = later.list_users(undefined, { signal: controller.signal });
   const staying = later.list_users();
@@ -244,7 +244,7 @@ test("calls at once renew an ended session once", async (t) => {
   for (let i = 0; i < 10; i++) {
     const { id } = await newProject(live);
     assert.equal((await followed.next()).value.id, id);
-    await new Promise((done) => setTimeout(done, 500));
+    await new Promise((done) => setTimeout(done, 600));
   }
   await followed.return();
   assert.ok(hellos > 1, hellos);

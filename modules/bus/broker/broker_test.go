@@ -110,7 +110,7 @@ func (l *link) close(t *testing.T) {
 
 func (l *link) send(t *testing.T, body string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := l.Send(ctx, []byte(body)); err != nil {
 		t.Fatal(err)
