@@ -5,15 +5,18 @@ import type { DocumentStore, Entry, State } from "./store.js";
 /** After how many entries, or bytes, the whole state is saved anew. */
 const maxEntries = 500;
 const maxBytes = 1 << 20;
-/** How long, in milliseconds, what comes is gathered. */
+/** How long, in milliseconds, what comes from the server is gathered. It could be had again. */
 const gather = 200;
 
-/** Writes what happens to a document into its store, in the order of happening. */
+/**
+ * Writes what happens to a document into its store, in the order of happening. Own operations are written at once, as a page may end without being
+ * told; those that are done while something is being written are the next write.
+ */
 export class Journal {
   readonly #store: DocumentStore;
   readonly #state: () => State;
   readonly #failed: (error: unknown) => void;
-  /** What is to be appended; own operations first gather. */
+  /** What is to be appended, and the own operations that are the last of it. */
   #entries: Entry[] = [];
   #own: Op[] = [];
   #position = 0;
@@ -30,21 +33,21 @@ export class Journal {
     this.#failed = failed;
     this.#count = entries?.length ?? maxEntries;
     this.#bytes = entries?.reduce((sum, { operations }) => sum + operations.length, 0) ?? 0;
-    if (!entries) this.#soon();
+    if (!entries) this.#now();
   }
 
   /** Notes own operations. */
   done(ops: readonly Op[], position: number): void {
     for (const op of ops) append(this.#own, op);
     this.#position = position;
-    this.#soon();
+    this.#now();
   }
 
   /** Notes what has come from the server. */
   received(operations: Uint8Array, position: number): void {
     this.#gathered();
     this.#entries.push({ operations, position });
-    this.#soon();
+    this.#timer ??= setTimeout(() => this.#now(), gather);
   }
 
   /** Resolves when all that was noted is written. */
@@ -59,6 +62,10 @@ export class Journal {
   flush(): void {
     this.#writing = Promise.all([this.#writing, this.#write()]).then(() => {});
     this.#writing.catch(this.#failed);
+  }
+
+  #now(): void {
+    this.written().catch(this.#failed);
   }
 
   async #write(): Promise<void> {
@@ -78,9 +85,5 @@ export class Journal {
   #gathered(): void {
     if (this.#own.length > 0) this.#entries.push({ operations: encodeOps(this.#own), position: this.#position });
     this.#own = [];
-  }
-
-  #soon(): void {
-    this.#timer ??= setTimeout(() => void this.written().catch(this.#failed), gather);
   }
 }

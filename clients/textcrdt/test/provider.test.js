@@ -344,6 +344,39 @@ test("the network's end is heard of at once, and the page's", async (t) => {
   written();
 });
 
+test("what is done is stored at once, and what is done while that is written, next", async () => {
+  const events = [];
+  let written = () => {};
+  const write = (what) => {
+    events.push(what);
+    return new Promise((resolve) => (written = resolve));
+  };
+  const texts = (entries) => entries.flatMap(({ operations }) => decodeOps(operations).map(({ text }) => text));
+  const store = { load: async () => undefined, save: () => write("state"), append: (entries) => write(texts(entries)), close() {} };
+  const a = await opened({ store });
+  a.disconnect();
+  const type = async (letter) => {
+    a.replace(a.doc.length, 0, letter);
+    await new Promise(setImmediate);
+  };
+  const finish = async () => {
+    events.push("written");
+    written();
+    await new Promise(setImmediate);
+  };
+  await type("a");
+  await type("b");
+  await finish();
+  await type("c");
+  await type("d");
+  await finish();
+  await finish();
+  await type("e");
+  store.save = store.append = async () => {}; // or the session would not close
+  await finish();
+  assert.deepEqual(events, ["state", "written", ["ab"], "written", ["cd"], "written", ["e"], "written"]);
+});
+
 test("a page that dies forgets nothing that it has sent", async () => {
   const store = memory();
   const a = await opened({ store });

@@ -162,6 +162,17 @@ test("a window that is closed offline still has its edits", async (t) => {
   assert.equal(await agree(id, again, b), "more unsent before\nafter\n");
 });
 
+test("a window that dies offline still has its edits", async (t) => {
+  const { a, b, id } = await together(t, "before\n");
+  await a.the("offline").check();
+  await a.select(0);
+  await a.stored();
+  await a.insert("unsent ");
+  await a.crash();
+  const again = await open(t, "demo1", id, a.context);
+  assert.equal(await agree(id, again, b), "unsent before\n");
+});
+
 test("a megabyte can be pasted", async (t) => {
   const { a, b, id } = await together(t, "end");
   const text = Array.from({ length: 30_000 }, (_, i) => `${i} of the lines that were pasted\r\n\r\n`).join("").slice(0, 1 << 20);

@@ -48,6 +48,14 @@ function putProbe() {
       new MutationObserver(note).observe(status, { attributes: true });
       note();
     },
+    async stored() {
+      const done = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+      for (const { name } of await indexedDB.databases()) {
+        const db = await done(indexedDB.open(name));
+        await done(db.transaction("state").objectStore("state").count());
+        db.close();
+      }
+    },
     carets() {
       return [...document.querySelectorAll(".cm-peerCaret")].map((caret) => `${caret.dataset.name} at ${view().posAtDOM(caret)}`);
     },
@@ -126,6 +134,11 @@ export class Window {
     await this.page.evaluate((text) => probe.paste(text), text);
   }
 
+  /** Puts in a text at once, where the cursor is. */
+  async insert(text) {
+    await this.page.keyboard.insertText(text);
+  }
+
   async press(...keys) {
     for (const key of keys) await this.page.keyboard.press(key);
   }
@@ -140,6 +153,20 @@ export class Window {
     await this.page.waitForFunction((caret) => probe.carets().includes(caret), `${name} at ${at}`).catch(async (error) => {
       throw new Error(`${name} should be at ${at}: ${await this.page.evaluate(() => probe.carets())}`, { cause: error });
     });
+  }
+
+  /** Waits until all is stored that the page has begun to store. */
+  async stored() {
+    await this.page.evaluate(() => probe.stored());
+  }
+
+  /** Lets the page die, which hears nothing of it. */
+  async crash() {
+    const crashed = this.page.waitForEvent("crash");
+    const devtools = await this.context.newCDPSession(this.page);
+    devtools.send("Page.crash").catch(() => {}); // nobody answers any more
+    await crashed;
+    await this.page.close();
   }
 
   /** Closes the browser of the window. */
