@@ -37,10 +37,8 @@ func (r *room) catchUp(tx *store.Tx) error {
 			return err
 		}
 		if len(ops) > 0 {
-			if r.hub.Revoked != nil {
-				if err := r.hub.Revoked(tx.Context()); err != nil {
-					return err
-				}
+			if err := r.hub.Revoked(tx.Context()); err != nil {
+				return err
 			}
 			if r.doc != nil && applyAll(r.doc, ops) != nil {
 				r.doc = nil // it has something else of this node, which was not kept

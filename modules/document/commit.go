@@ -58,7 +58,7 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 		case err != nil:
 			return err
 		case position > 0:
-			return r.committed(tx, b, &g, position)
+			return r.committed(tx, b, &g, position, tag != "")
 		default: // the members are others by now, or the logins
 			if b.returnUnproven() {
 				r.doc = nil // which has their operations
@@ -86,18 +86,23 @@ func (b *batch) acknowledge(position int64) {
 	b.pushes = nil
 }
 
-// committed is what follows a commit.
-func (r *room) committed(tx *store.Tx, b *batch, g *group, position int64) error {
+// committed is what follows a commit. If that has proven logins, this node knows of all that had ended before it.
+func (r *room) committed(tx *store.Tx, b *batch, g *group, position int64, proven bool) error {
 	r.hub.counts.commits.Add(1)
 	r.hub.counts.operations.Add(int64(len(g.ops)))
 	b.acknowledge(position)
+	r.hub.changed(r.key, position)
+	if !proven {
+		if err := r.hub.Revoked(tx.Context()); err != nil {
+			return err
+		}
+	}
 	if position-int64(len(g.ops)) == r.position {
 		r.tail.add(len(g.ops), len(g.bytes))
 		r.advance(g.ops)
 	} else if err := r.catchUp(tx); err != nil { // others have come before it
 		return err
 	}
-	r.hub.changed(r.key, r.position)
 	if r.tail.due() {
 		r.tail = tail{snapshot: r.tail.snapshot}
 		r.hub.compactions.add(r.key)

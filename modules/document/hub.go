@@ -34,8 +34,8 @@ type Config struct {
 	// store.Config.
 	Aside func(ctx context.Context, wait func())
 
-	// Revoked, if not nil, is called when operations of other nodes have been read: a login that ended before they were committed has ended
-	// for those who follow by it when it returns.
+	// Revoked, if not nil, is called before operations are sent to those who follow: a login that ended before these were committed has ended for
+	// them when it returns. What has proven the logins of who pushed it needs no call.
 	Revoked func(context.Context) error
 
 	Logger *zap.Logger
@@ -74,6 +74,9 @@ type Hub struct {
 func NewHub(cfg Config) *Hub {
 	if cfg.Aside == nil {
 		cfg.Aside = func(_ context.Context, wait func()) { wait() }
+	}
+	if cfg.Revoked == nil {
+		cfg.Revoked = func(context.Context) error { return nil }
 	}
 	h := &Hub{Config: cfg, replays: make(chan struct{}, maxReplays), polls: make(chan struct{}, 1), rooms: map[key]*room{}}
 	h.hints.ready, h.hints.pending = make(chan struct{}, 1), map[key]int64{}
