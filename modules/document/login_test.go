@@ -134,7 +134,7 @@ func TestLoginsEndWhileTheirUsersWrite(t *testing.T) {
 	w := newWorld(t)
 	nodes := []*node{w.node(), w.node()}
 	var users []int64
-	for user := range int64(12) {
+	for user := range int64(8) {
 		users = append(users, user+1)
 	}
 	doc := w.create(users[1:]...)
@@ -163,7 +163,7 @@ func TestLoginsEndWhileTheirUsersWrite(t *testing.T) {
 				id = other
 			}
 			r := n.open(id, user)
-			for k := range 40 {
+			for k := range 24 {
 				over := l.ended.Load()
 				_, err := n.Push(l.request(), id, r.site, r.insert(r.Len(), fmt.Sprintf("%d ", k)))
 				switch {
@@ -176,7 +176,7 @@ func TestLoginsEndWhileTheirUsersWrite(t *testing.T) {
 				default:
 					return
 				}
-				if user%2 == 0 && k == 20+i {
+				if user%2 == 0 && k == 10+i {
 					l.ended.Store(true)
 					w.change() // which tells of it
 				}

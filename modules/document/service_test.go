@@ -188,7 +188,7 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// What another node has written waits until it is known whose login has ended.
+// What is sent waits until it is known whose login has ended by the time that it was committed; a commit that has proven a login knows it.
 func TestLoginsThatEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -201,16 +201,28 @@ func TestLoginsThatEnd(t *testing.T) {
 		return nil
 	}})
 	doc := w.create()
-	r := here.open(doc, 1)
-	f := there.follow(doc, 1, 0)
-	copied := there.open(doc, 1)
-	position := r.push(here, r.insert(0, "x"))
-	wait(t, "the question", asked.Load)
-	if len(f.frames) > 0 {
-		t.Error("it does not wait")
+	f, copied, l := there.follow(doc, 1, 0), there.open(doc, 1), w.login(1)
+	for _, n := range []*node{here, there} {
+		asked.Store(false)
+		known.Store(false)
+		r := n.open(doc, 1)
+		position := r.push(n, r.insert(0, "x"))
+		wait(t, "the question", asked.Load)
+		if len(f.frames) > 0 {
+			t.Error("it does not wait")
+		}
+		known.Store(true)
+		f.to(copied, position)
 	}
-	known.Store(true)
-	f.to(copied, position)
+	asked.Store(false)
+	r := there.open(doc, 1)
+	position, err := there.Push(l.request(), doc, r.site, r.insert(0, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.to(copied, position); asked.Load() {
+		t.Error("it is asked in vain")
+	}
 }
 
 // A document's row is written at most once a second, whatever many nodes do, and in the end it says how far the log has come.
