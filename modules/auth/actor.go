@@ -89,8 +89,8 @@ type Request struct {
 
 // Memory is what a node remembers of a login, which may have ended since. It is safe for concurrent use.
 type Memory interface {
-	// Tag returns a word: as long as the database's auth_tag() is the same, the login has not ended, nor has its actor changed. False if the
-	// login is not remembered any more, or has expired.
+	// Tag returns a word: as long as the database's auth_tag() is the same, the login has not ended, nor has its actor changed since it was
+	// recalled. False if it has expired, or is not remembered any more as it was then.
 	Tag() (string, bool)
 
 	// Prove returns the actor of the login as they are in the database at some moment after the call began; UNAUTHENTICATED if it has
