@@ -138,6 +138,9 @@ func TestMemory(t *testing.T) {
 	if _, err := auth.ActorFrom(auth.WithRequest(context.Background(), r)); err == nil || apperr.From(err).Kind != apperr.Unauthenticated {
 		t.Errorf("after the logoff: %v", err)
 	}
+	if r.Actor != nil || r.Memory != nil { // nobody asks again
+		t.Errorf("the request is still that of %v, %v", r.Actor, r.Memory)
+	}
 	if tag, ok := memory.Tag(); ok {
 		t.Errorf("after the logoff: %q", tag)
 	}

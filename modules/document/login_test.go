@@ -94,10 +94,24 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	l.tag.Store(nil)
 	done("not remembered", one.insert(3, "d"), 1)
 
+	// What a commit has proven holds for the rest of the request.
+	l.remember()
+	whole := l.request()
+	for i := range 2 {
+		before := l.proofs.Load()
+		if _, err := n.Push(whole, doc, one.site, one.insert(4+i, "e")); err != nil || l.proofs.Load() != before {
+			t.Errorf("push %d of a request: %v, %d proofs", i, err, l.proofs.Load()-before)
+		}
+		w.change()
+	}
+	if actor, err := auth.ActorFrom(whole); err != nil || actor.User != 1 {
+		t.Errorf("%v, %v", actor, err)
+	}
+
 	// What is refused is refused to those whose login holds.
 	wants(t, push("malformed", []byte("?"), 1), apperr.ValidationFailed, "operations")
-	one.insert(4, "not pushed")
-	wants(t, push("early", one.insert(14, "x"), 1), apperr.ValidationFailed, "operations[0]")
+	one.insert(6, "not pushed")
+	wants(t, push("early", one.insert(16, "x"), 1), apperr.ValidationFailed, "operations[0]")
 	stranger := n.open(doc, 2)
 	_, err := n.Push(l.request(), doc, stranger.site, stranger.insert(0, "x"))
 	wants(t, err, apperr.Forbidden, "")
@@ -123,7 +137,7 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	}
 	_, err = n.Push(as(2), doc, two.site, two.insert(3, "upon what is lost"))
 	wants(t, err, apperr.ValidationFailed, "operations[0]")
-	if got := n.whole(doc); got != "zabcd" {
+	if got := n.whole(doc); got != "zabcdee" {
 		t.Errorf("the text is %q", got)
 	}
 }
