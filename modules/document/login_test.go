@@ -87,8 +87,12 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	}
 	a, b, c := one.insert(0, "a"), one.insert(1, "b"), one.insert(2, "c")
 	done("remembered", a, 0)
+	replica := n.Replica(t.Context(), tenant, doc)
 	w.change()
 	done("after a change of others", b, 1)
+	if n.Replica(t.Context(), tenant, doc) != replica {
+		t.Error("the replica has been loaded again, for a change of others")
+	}
 	done("and once more", c, 0)
 	done("what is committed already", c, 1)
 	l.tag.Store(nil)
@@ -121,8 +125,8 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	fresh := n.open(doc, 1)
 	one.site = fresh.site
 	lost := fresh.insert(0, "lost")
-	for range 2 { // remembered as of an old tag, and then not at all
-		wants(t, push("ended", lost, 1), apperr.Unauthenticated, "")
+	for _, proofs := range []int64{2, 1} { // remembered as of an old tag, by the room too, and then not at all
+		wants(t, push("ended", lost, proofs), apperr.Unauthenticated, "")
 		wants(t, push("ended, and malformed", []byte("?"), 1), apperr.Unauthenticated, "")
 	}
 	// Nothing of that has been left where others could build upon it.
