@@ -14,6 +14,7 @@ type memory struct {
 	login string
 	key   string           // by which it is known
 	now   func() time.Time // the clock of the request
+	actor *auth.Actor      // as it was recalled
 }
 
 // Recall returns the actor of an access token or an API key as this node remembers them, and that memory, which has yet to be proven; nil if
@@ -30,28 +31,31 @@ func (a *Authn) Recall(ctx context.Context, login string) (*auth.Actor, auth.Mem
 	}
 	a.known.mu.Lock()
 	defer a.known.mu.Unlock()
-	c, _ := m.recall()
+	c := m.recall()
 	if c == nil || isKey && m.now().Sub(c.usedAt) >= keyUseNoted {
 		return nil, nil
 	}
-	return c.actor, m
+	m.actor = c.actor
+	return m.actor, m
 }
 
-// recall returns what is remembered, if that holds, and as of which change. known.mu is held.
-func (m *memory) recall() (*credential, string) {
+// recall returns what is remembered, if that has not expired. known.mu is held.
+func (m *memory) recall() *credential {
 	c := m.authn.known.actors[m.key]
 	if c == nil || !c.expiresAt.IsZero() && !c.expiresAt.After(m.now()) {
-		return nil, ""
+		return nil
 	}
-	return c, m.authn.known.tag.String()
+	return c
 }
 
-// Tag implements auth.Memory.
+// Tag implements auth.Memory. What has been forgotten meanwhile, and looked up again, may be of another actor: in another role, say.
 func (m *memory) Tag() (string, bool) {
 	m.authn.known.mu.Lock()
 	defer m.authn.known.mu.Unlock()
-	c, tag := m.recall()
-	return tag, c != nil
+	if c := m.recall(); c == nil || *c.actor != *m.actor {
+		return "", false
+	}
+	return m.authn.known.tag.String(), true
 }
 
 // Prove implements auth.Memory.

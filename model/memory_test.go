@@ -138,6 +138,9 @@ func TestMemory(t *testing.T) {
 	if _, err := auth.ActorFrom(auth.WithRequest(context.Background(), r)); err == nil || apperr.From(err).Kind != apperr.Unauthenticated {
 		t.Errorf("after the logoff: %v", err)
 	}
+	if r.Actor != nil || r.Memory != nil { // nobody asks again
+		t.Errorf("the request is still that of %v, %v", r.Actor, r.Memory)
+	}
 	if tag, ok := memory.Tag(); ok {
 		t.Errorf("after the logoff: %q", tag)
 	}
@@ -160,5 +163,31 @@ func TestMemoryOfAPIKeys(t *testing.T) {
 	}
 	if actor, _ := s.Authn.Recall(request(t.Context()), made.Key+"x"); actor != nil {
 		t.Errorf("of what is no key: %v", actor)
+	}
+}
+
+// What a node has learned since it let a request in is of another actor, as whom the request was not let in.
+func TestMemoriesOfChangedActorsAreGone(t *testing.T) {
+	t.Parallel()
+	s := rpctest.New(t)
+	made := rpctest.Call[struct {
+		ID  int64  `json:"id"`
+		Key string `json:"key"`
+	}](s.As(t, "demo1"), "create_api_key", map[string]any{"data": map[string]any{"name": "ci", "scopes": []string{"write"}}})
+	remember(t, s, made.Key)
+	_, memory := s.Authn.Recall(request(t.Context()), made.Key)
+	if _, err := s.DB.Owner(t).ExecContext(t.Context(), `UPDATE api_key SET scopes = '["read"]' WHERE id = $1`, made.ID); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // another request finds the change, and then what the key is by now
+		if _, err := s.Authn.ByAPIKey(request(t.Context()), made.Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if actor, _ := s.Authn.Recall(request(t.Context()), made.Key); actor == nil || actor.Scope != auth.ScopeRead {
+		t.Fatalf("the key is remembered as %v", actor)
+	}
+	if tag, ok := memory.Tag(); ok {
+		t.Errorf("the memory of the wider scope holds as of %s, where the newest is %s", tag, tagOf(t, s))
 	}
 }

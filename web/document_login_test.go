@@ -54,3 +54,60 @@ func TestPushesEndWithTheirLogin(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// Whatever a frame holds, a login that has ended gets to know nothing but that.
+func TestFramesOfEndedLogins(t *testing.T) {
+	t.Parallel()
+	a, b := twoNodes(t)
+	owner, member := a.login("demo1"), a.login("demo2")
+	a.document(owner, member, "editor", "begin\n")
+	// Nobody is told of the end: whoever wants to know has to look.
+	const untold = `DO $$ BEGIN EXECUTE replace(pg_get_functiondef('note_auth_change'::regproc), $q$PERFORM pg_notify('rowcall_auth', '');$q$, ''); END $$`
+	if _, err := a.DB.Owner(t).ExecContext(t.Context(), untold); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	frames := []string{
+		`{`,
+		`[]`,
+		`{"id":"x","method":"nothing"}`,
+		`{"id":"x","method":"rpc.discover"}`,
+		`{"id":"x","method":"list_tasks"}`,
+		`{"id":"x","method":"push_document_operations"}`,
+		`{"id":"x","method":"push_document_operations","params":{"id":1}}`,
+		`{"id":"x","method":"push_document_operations","params":{"id":"` + documentID + `","site":1,"operations":"?"}}`,
+		`{"id":"x","method":"push_document_operations","params":{"id":"` + documentID + `","site":1,"operations":""}}`,
+		`[{"id":"x","method":"push_document_operations"},{"id":"y","method":"list_tasks"},{"id":"z","method":"nothing"}]`,
+		`{"id":"x","method":"authenticate","params":{"token":"none"}}`,
+	}
+	for _, frame := range frames {
+		g := a.login("demo2")
+		c := b.connect(bearer(g.Token)...)
+		for range 3 {
+			if a := c.ask(`{"id":1,"method":"get_document_text","params":{"id":"` + documentID + `"}}`); a.kind() != "" {
+				t.Fatal(a.body)
+			}
+		}
+		a.post("/api/logoff", `{"logoff":true}`, bearer(g.Token)...)
+		if c.Write(t.Context(), websocket.MessageText, []byte(frame)) != nil {
+			continue // the stream has ended already
+		}
+		for {
+			_, text, err := c.Read(t.Context())
+			var closed websocket.CloseError
+			if errors.As(err, &closed) && closed.Code == 4001 {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			told++
+			if n := strings.Count(string(text), "UNAUTHENTICATED"); n == 0 || n < strings.Count(string(text), `"id"`) {
+				t.Errorf("%s is answered with %.200s", frame, text)
+			}
+		}
+	}
+	if told < len(frames)/2 {
+		t.Errorf("%d of %d were answered before the stream ended", told, len(frames))
+	}
+}

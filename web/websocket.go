@@ -196,7 +196,15 @@ func (w *socket) answer(ctx context.Context, o *observation, body []byte) (jsonr
 		}
 		o.request.Actor = actor
 	}
-	return s.run(ctx, o.request.ID, body, s.Mux.Serve)
+	reply, err := s.run(ctx, o.request.ID, body, s.Mux.Serve)
+	if err != nil || credential == "" {
+		return reply, err
+	}
+	// Not all that is answered asks who calls, as what is malformed, but a login that has ended gets to know nothing else. It has done nothing.
+	if _, err := auth.ActorFrom(ctx); err != nil && apperr.From(err).Kind == apperr.Unauthenticated {
+		return jsonrpc.Reply{}, err
+	}
+	return reply, nil
 }
 
 // sendWithin is how long an answer may take, after which the connection is closed.

@@ -80,7 +80,7 @@ func (a *Actor) Can(role Role, scope Scope) error {
 type Request struct {
 	ID      string           // as in X-Request-Id, error.data.request_id and the log line
 	Actor   *Actor           // nil for an anonymous caller
-	Memory  Memory           // that Actor comes from, and that nobody has compared with the database yet; nil: it has been. ActorFrom does it
+	Memory  Memory           // that Actor comes from, as long as nobody has compared it with the database, as ActorFrom does; nil: Actor is proven
 	Method  string           // that is being called; "" for none
 	Address string           // the client's IP address
 	Now     func() time.Time // the clock; nothing below reads another
@@ -89,8 +89,8 @@ type Request struct {
 
 // Memory is what a node remembers of a login, which may have ended since. It is safe for concurrent use.
 type Memory interface {
-	// Tag returns a word: as long as the database's auth_tag() is the same, the login has not ended, nor has its actor changed. False if the
-	// login is not remembered any more, or has expired.
+	// Tag returns a word: as long as the database's auth_tag() is the same, the login has not ended, nor has its actor changed since it was
+	// recalled. False if it has expired, or is not remembered any more as it was then.
 	Tag() (string, bool)
 
 	// Prove returns the actor of the login as they are in the database at some moment after the call began; UNAUTHENTICATED if it has
@@ -121,15 +121,18 @@ func RequestFrom(ctx context.Context) *Request {
 	return &Request{Now: time.Now}
 }
 
-// ActorFrom returns the context's actor, or UNAUTHENTICATED. The first call for a request with a Memory waits until that is proven.
+// ActorFrom returns the context's actor, or UNAUTHENTICATED. The first call for a request with a Memory waits until that is proven; a request whose
+// login turns out to have ended has no actor from then on.
 func ActorFrom(ctx context.Context) (*Actor, error) {
 	r := RequestFrom(ctx)
 	if r.Memory != nil {
 		actor, err := r.Memory.Prove(ctx)
+		if err == nil || apperr.From(err).Kind == apperr.Unauthenticated {
+			r.Actor, r.Memory = actor, nil
+		}
 		if err != nil {
 			return nil, err
 		}
-		r.Actor, r.Memory = actor, nil
 	}
 	if r.Actor == nil {
 		return nil, apperr.New(apperr.Unauthenticated, "This needs a login")

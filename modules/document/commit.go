@@ -1,6 +1,7 @@
 package document
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,8 +20,9 @@ import (
 const attempts = 8
 
 // commit commits the pushes of a batch, and answers them.
-func (r *room) commit(tx *store.Tx, b *batch) error {
-	fresh := false // whether the room has caught up since the pushes came
+func (r *room) commit(ctx context.Context, tx *store.Tx, b *batch) error {
+	fresh := false  // whether the room has caught up since the pushes came
+	looked := false // whether the node has looked since then whose logins have changed
 	for range attempts {
 		if len(b.pushes) == 0 {
 			return nil
@@ -59,10 +61,11 @@ func (r *room) commit(tx *store.Tx, b *batch) error {
 			return err
 		case position > 0:
 			return r.committed(tx, b, &g, position, tag != "")
-		default: // the members are others by now, or the logins
-			if b.returnUnproven() {
-				r.doc = nil // which has their operations
-			}
+		case !looked: // the members are others by now, or the logins, be they of people elsewhere
+			b.look(ctx)
+			looked = true
+		case b.returnUnproven():
+			r.doc = nil // which has their operations
 		}
 		if err := r.catchUp(tx); err != nil {
 			return err
@@ -144,6 +147,13 @@ func (r *room) screen(tx *store.Tx, b *batch) (tag string, err error) {
 
 // errUnproven is the error of a push whose login must be proven before it is pushed again.
 var errUnproven = errors.New("document: the login has yet to be proven")
+
+// look lets the node look whose logins have changed: by proving one login, whose own end its memory will tell. The other memories are as new then.
+func (b *batch) look(ctx context.Context) {
+	if i := slices.IndexFunc(b.pushes, func(p *push) bool { return p.memory != nil }); i >= 0 {
+		_, _ = b.pushes[i].memory.Prove(ctx)
+	}
+}
 
 // returnUnproven answers the pushes whose logins no commit has proven, and tells whether there were any.
 func (b *batch) returnUnproven() bool {

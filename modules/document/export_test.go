@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/google/uuid"
+
+	"rowcall/modules/store"
+	"rowcall/modules/textcrdt"
 )
 
 const (
@@ -47,6 +50,13 @@ func (h *Hub) Broadcast(tenant, document uuid.UUID, frame *Frame) {
 	r := h.enter(key{tenant, document})
 	defer r.mu.Unlock()
 	r.broadcast(frame)
+}
+
+// Replica returns that of a document's room, to be compared only.
+func (h *Hub) Replica(ctx context.Context, tenant, document uuid.UUID) (doc *textcrdt.Doc) {
+	r := h.enter(key{tenant, document})
+	_ = r.ask(ctx, false, func(*store.Tx) error { doc = r.doc; return nil })
+	return doc
 }
 
 // Writing returns how many groups of a tenant are being written, or wait for that.

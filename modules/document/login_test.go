@@ -87,17 +87,35 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	}
 	a, b, c := one.insert(0, "a"), one.insert(1, "b"), one.insert(2, "c")
 	done("remembered", a, 0)
+	replica := n.Replica(t.Context(), tenant, doc)
 	w.change()
 	done("after a change of others", b, 1)
+	if n.Replica(t.Context(), tenant, doc) != replica {
+		t.Error("the replica has been loaded again, for a change of others")
+	}
 	done("and once more", c, 0)
 	done("what is committed already", c, 1)
 	l.tag.Store(nil)
 	done("not remembered", one.insert(3, "d"), 1)
 
+	// What a commit has proven holds for the rest of the request.
+	l.remember()
+	whole := l.request()
+	for i := range 2 {
+		before := l.proofs.Load()
+		if _, err := n.Push(whole, doc, one.site, one.insert(4+i, "e")); err != nil || l.proofs.Load() != before {
+			t.Errorf("push %d of a request: %v, %d proofs", i, err, l.proofs.Load()-before)
+		}
+		w.change()
+	}
+	if actor, err := auth.ActorFrom(whole); err != nil || actor.User != 1 {
+		t.Errorf("%v, %v", actor, err)
+	}
+
 	// What is refused is refused to those whose login holds.
 	wants(t, push("malformed", []byte("?"), 1), apperr.ValidationFailed, "operations")
-	one.insert(4, "not pushed")
-	wants(t, push("early", one.insert(14, "x"), 1), apperr.ValidationFailed, "operations[0]")
+	one.insert(6, "not pushed")
+	wants(t, push("early", one.insert(16, "x"), 1), apperr.ValidationFailed, "operations[0]")
 	stranger := n.open(doc, 2)
 	_, err := n.Push(l.request(), doc, stranger.site, stranger.insert(0, "x"))
 	wants(t, err, apperr.Forbidden, "")
@@ -107,8 +125,8 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	fresh := n.open(doc, 1)
 	one.site = fresh.site
 	lost := fresh.insert(0, "lost")
-	for range 2 { // remembered as of an old tag, and then not at all
-		wants(t, push("ended", lost, 1), apperr.Unauthenticated, "")
+	for _, proofs := range []int64{2, 1} { // remembered as of an old tag, by the room too, and then not at all
+		wants(t, push("ended", lost, proofs), apperr.Unauthenticated, "")
 		wants(t, push("ended, and malformed", []byte("?"), 1), apperr.Unauthenticated, "")
 	}
 	// Nothing of that has been left where others could build upon it.
@@ -123,7 +141,7 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	}
 	_, err = n.Push(as(2), doc, two.site, two.insert(3, "upon what is lost"))
 	wants(t, err, apperr.ValidationFailed, "operations[0]")
-	if got := n.whole(doc); got != "zabcd" {
+	if got := n.whole(doc); got != "zabcdee" {
 		t.Errorf("the text is %q", got)
 	}
 }

@@ -27,6 +27,7 @@ func (h *Hub) Push(ctx context.Context, document uuid.UUID, site textcrdt.Site, 
 	if err == nil && request.Memory != nil && request.Actor.Can(auth.Member, auth.ScopeWrite) == nil {
 		p := &push{memory: request.Memory, site: site, ops: ops}
 		if position, err = h.push(ctx, request.Actor, document, p); err == nil {
+			request.Memory = nil // it is proven, for the rest of the request too
 			return position, nil
 		}
 	}
