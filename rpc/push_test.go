@@ -371,7 +371,7 @@ func TestPushThatIsCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := served(t, c.Actor, time.Now, body, func(ctx context.Context, id string, body []byte) jsonrpc.Reply {
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
 		return s.Mux.Serve(ctx, id, body)
 	})
