@@ -173,6 +173,16 @@ test("a window that dies offline still has its edits", async (t) => {
   assert.equal(await agree(id, again, b), "unsent before\n");
 });
 
+test("a window that is opened while another one is closed has its edits", async (t) => {
+  const { a, b, id } = await together(t, "before\n");
+  const next = await open(t, "demo1", undefined, a.context);
+  await a.the("offline").check();
+  await a.type("unsent ", 0);
+  await a.page.evaluate(() => probe.lingerOnClose(300));
+  await Promise.all([a.page.close(), next.show(id)]);
+  assert.equal(await agree(id, next, b), "unsent before\n");
+});
+
 test("a megabyte can be pasted", async (t) => {
   const { a, b, id } = await together(t, "end");
   const text = Array.from({ length: 30_000 }, (_, i) => `${i} of the lines that were pasted\r\n\r\n`).join("").slice(0, 1 << 20);
