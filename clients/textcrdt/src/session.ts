@@ -245,6 +245,19 @@ export class DocumentSession {
     this.#options.store?.close();
   }
 
+  /**
+   * Ends a session that has failed, and forgets what is stored, so that the next one begins anew with what the server has. It gives the text as it
+   * was here, with what the server does not have.
+   */
+  async discard(): Promise<string> {
+    if (this.#status !== "failed") throw new Error("The session has not failed");
+    const text = this.#doc?.toString() ?? "";
+    await this.#journal?.written().catch(() => {});
+    await this.#options.store?.clear();
+    await this.close();
+    return text;
+  }
+
   /** The page may be gone for good: what is begun now is still done. */
   readonly #pageHides = (): void => {
     if (this.#status !== "failed") this.#journal?.flush();

@@ -42,9 +42,12 @@ export interface DocumentStore {
   close(): void;
 }
 
+/** How long, in milliseconds, a page may still hold what it has open when it is closed: browsers give it about half of that to end. */
+const longestEnd = 1000;
+
 /**
  * Opens the store of a document in the browser's IndexedDB. The name should tell server, user and document. It gives undefined if another page has
- * it open: that replica must be another site.
+ * it open, and still does after a second, as one that is being closed does not: the replica must be another site.
  */
 export async function openIndexedDB(name: string): Promise<DocumentStore | undefined> {
   const release = await lock("rowcall-textcrdt " + name);
@@ -93,15 +96,15 @@ export async function openIndexedDB(name: string): Promise<DocumentStore | undef
   };
 }
 
-/** Takes a lock that all pages of the origin know, unless one has it. */
+/** Takes a lock that all pages of the origin know, unless one keeps it. */
 function lock(name: string): Promise<(() => void) | undefined> {
   return new Promise((resolve, reject) => {
     navigator.locks
-      .request(name, { ifAvailable: true }, (held) => {
-        if (!held) return resolve(undefined);
-        return new Promise<void>((release) => resolve(release));
-      })
-      .catch(reject);
+      .request(name, { signal: AbortSignal.timeout(longestEnd) }, () => new Promise<void>((release) => resolve(release)))
+      .catch((error: unknown) => {
+        if (error instanceof DOMException && error.name === "TimeoutError") resolve(undefined);
+        else reject(error);
+      });
   });
 }
 

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, test } from "node:test";
 import { IDBFactory } from "fake-indexeddb";
 import { WebSocket } from "ws";
 
-import { decodeOps } from "../dist/index.js";
+import { decodeOps, Doc } from "../dist/index.js";
 import { DocumentSession, openIndexedDB, SessionError } from "../dist/provider.js";
 import { Fake, id, refusal, until } from "./fake.js";
 import { randomEdit, randoms } from "./random.js";
@@ -250,13 +250,16 @@ for (let seed = 1; seed <= 6; seed++) {
 
 test("a page that was closed goes on without the server", async (t) => {
   globalThis.indexedDB = new IDBFactory();
-  const held = new Set();
+  const held = new Map();
   // Node has no locks, which the pages of an origin share.
   const locks = {
-    async request(name, options, use) {
-      if (held.has(name)) return use(null);
-      held.add(name);
-      await use({});
+    async request(name, { signal }, use) {
+      const aborted = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+      aborted.catch(() => {}); // later than that it matters no more
+      while (held.has(name)) await Promise.race([held.get(name), aborted]);
+      const using = use({});
+      held.set(name, using);
+      await using;
       held.delete(name);
     },
   };
@@ -275,15 +278,16 @@ test("a page that was closed goes on without the server", async (t) => {
   let a = await opened({ store: await openIndexedDB("x") });
   a.replace(0, 0, "one");
   await until(() => same(a), a);
-  assert.equal(await openIndexedDB("x"), undefined);
+  assert.equal(await openIndexedDB("x"), undefined); // another page has it
   const { site } = a.doc;
   const port = fake.port;
   await fake.stop();
   await until(() => a.status === "offline", a);
   a.replace(3, 0, " two");
+  const next = openIndexedDB("x"); // while it is being closed
   await a.close();
 
-  a = open({ store: await openIndexedDB("x") });
+  a = open({ store: await next });
   await a.ready();
   assert.deepEqual([a.doc.toString(), a.status, a.saved, a.doc.site], ["one two", "offline", false, site]);
   a.replace(7, 0, " three");
@@ -415,6 +419,33 @@ test("what the server has is known after a restart, too", async () => {
   const b = open({ store: store.copy(), url: "ws://127.0.0.1:1" });
   await b.ready();
   assert.deepEqual([b.doc.toString(), b.saved], ["one", true]);
+});
+
+test("who has diverged begins anew, and keeps the text", async () => {
+  const store = memory();
+  const a = await opened({ store });
+  a.replace(0, 0, "before the backup");
+  await until(() => same(a), a);
+  const backup = { log: [...fake.log], doc: Doc.load(fake.doc.snapshot()) };
+  a.replace(0, 0, "after it, and ");
+  await until(() => same(a), a);
+  await assert.rejects(a.discard(), /has not failed/);
+  Object.assign(fake, backup);
+  fake.cut();
+  a.replace(0, 0, "unsent, ");
+  await until(() => a.status === "failed", a);
+  const again = open({ store: store.copy() });
+  await until(() => again.status === "failed", again);
+  assert.equal(again.error.reason, "diverged");
+  assert.equal(await again.discard(), "unsent, after it, and before the backup");
+  assert.equal(again.status, "closed");
+
+  assert.equal(await a.discard(), "unsent, after it, and before the backup");
+  const b = await opened({ store });
+  assert.equal(b.doc.toString(), "before the backup");
+  b.replace(0, 0, "now ");
+  await until(() => same(b), b);
+  assert.notEqual(b.doc.site, a.doc.site);
 });
 
 test("a store that fails ends the session, and one that cannot be read is begun anew", async () => {

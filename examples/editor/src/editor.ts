@@ -26,6 +26,14 @@ export function openDocument(rc: Rowcall, place: Place) {
   const element = h("section", { class: "open", testid: "open" });
   let close = async (): Promise<void> => {};
   let closed = false;
+  /** Keeps the text in a document of its own, and opens what the server has. */
+  const beginAnew = async (session: Editing) => {
+    const title = session.document!.title.slice(0, 190) + " (copy)";
+    await rc.create_document({ data: { title }, text: session.doc.toString() });
+    await session.discard();
+    await close();
+    await open();
+  };
   const open = async () => {
     const session = new DocumentSession({
       url: location.origin.replace("http", "ws") + "/api/rpc",
@@ -39,12 +47,11 @@ export function openDocument(rc: Rowcall, place: Place) {
     close = () => session.close();
     if (closed) return close();
     await session.ready();
-    show(rc, place, session, element, (undo) => {
-      close = async () => {
-        undo();
-        await session.close();
-      };
-    });
+    const undo = show(rc, place, session, element, () => beginAnew(session));
+    close = async () => {
+      undo();
+      await session.close();
+    };
   };
   open().catch(complain);
   return {
@@ -56,10 +63,19 @@ export function openDocument(rc: Rowcall, place: Place) {
   };
 }
 
-function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLElement, ends: (undo: () => void) => void): void {
+/** Shows the document in the element, and returns what ends that. */
+function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLElement, beginAnew: () => Promise<void>): () => void {
   const title = h("input", { class: "title", testid: "title", "aria-label": "Title", value: session.document?.title ?? "" });
   title.addEventListener("change", () => void rc.update_document({ id, data: { title: title.value } }).catch(complain));
   const status = h("span", { class: "status", testid: "status" });
+  const anew = h("button", { testid: "begin-anew", title: "Keeps this text as a copy, and opens what the server has" }, "Begin anew");
+  anew.addEventListener("click", () => {
+    anew.disabled = true;
+    beginAnew().catch((error: unknown) => {
+      anew.disabled = false;
+      complain(error);
+    });
+  });
   const offline = h("input", { type: "checkbox", testid: "offline", id: "offline" });
   offline.addEventListener("change", () => (offline.checked ? session.disconnect() : session.connect()));
   const peers = h("span", { class: "peers", testid: "peers" });
@@ -78,6 +94,7 @@ function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLE
     const mode = session.readOnly && !error ? ", read only" : "";
     status.textContent = error ? `stopped: ${error.reason}` : session.status + (session.saved ? ", saved" : ", not saved yet") + mode;
     title.disabled = session.readOnly;
+    anew.hidden = error?.reason !== "diverged" && error?.reason !== "refused";
   };
   const met = () => {
     const marks = [...session.peers.values()].map(({ user, presence }) => {
@@ -106,7 +123,7 @@ function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLE
   });
   notes.attach(view);
   element.replaceChildren(
-    h("div", { class: "bar" }, title, status, h("label", { for: "offline" }, offline, " offline"), sharing.element, peers),
+    h("div", { class: "bar" }, title, status, anew, h("label", { for: "offline" }, offline, " offline"), sharing.element, peers),
     text,
     notes.element,
   );
@@ -114,11 +131,11 @@ function show(rc: Rowcall, { id, user }: Place, session: Editing, element: HTMLE
   met();
   view.focus();
   const leave = [session.on("status", told), session.on("peers", met)];
-  ends(() => {
+  return () => {
     for (const l of leave) l();
     notes.close();
     view.destroy();
-  });
+  };
 }
 
 /** The first characters of the first two words. */

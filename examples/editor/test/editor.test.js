@@ -173,6 +173,16 @@ test("a window that dies offline still has its edits", async (t) => {
   assert.equal(await agree(id, again, b), "unsent before\n");
 });
 
+test("a window that is opened while another one is closed has its edits", async (t) => {
+  const { a, b, id } = await together(t, "before\n");
+  const next = await open(t, "demo1", undefined, a.context);
+  await a.the("offline").check();
+  await a.type("unsent ", 0);
+  await a.page.evaluate(() => probe.lingerOnClose(300));
+  await Promise.all([a.page.close(), next.show(id)]);
+  assert.equal(await agree(id, next, b), "unsent before\n");
+});
+
 test("a megabyte can be pasted", async (t) => {
   const { a, b, id } = await together(t, "end");
   const text = Array.from({ length: 30_000 }, (_, i) => `${i} of the lines that were pasted\r\n\r\n`).join("").slice(0, 1 << 20);
@@ -274,4 +284,29 @@ test("a server that is killed has all that it has acknowledged", async (t) => {
   });
   const { data } = await owner.get_document_text({ id });
   assert.ok(data.text.startsWith(acknowledged), `it has ${data.text.length} of the ${acknowledged.length} characters`);
+});
+
+test("who has more than a server that was restored begins anew, and keeps the text", async (t) => {
+  const { a, b, id } = await together(t, "kept\n");
+  await a.the("offline").check();
+  await a.type("lost ", 0);
+  await a.page.routeWebSocket("**/api/rpc", (page) => {
+    const server = page.connectToServer();
+    page.onMessage((message) => {
+      const { id, method, params } = JSON.parse(message);
+      const known = method === "open_document" && params.since !== undefined;
+      const error = { code: 4100, message: "It is ahead", data: { kind: "RESYNC_REQUIRED", head: 0, request_id: "r" } };
+      if (known) page.send(JSON.stringify({ jsonrpc: "2.0", id, error }));
+      else server.send(message);
+    });
+  });
+  await a.page.reload();
+  await a.the("status").filter({ hasText: "stopped: diverged" }).waitFor();
+  await a.the("begin-anew").click();
+  await a.status("online");
+  await a.has("kept\n");
+  await a.type("still ", 0);
+  assert.equal(await agree(id, a, b), "still kept\n");
+  await a.the("document").filter({ hasText: "(copy)" }).click();
+  await a.has("lost kept\n");
 });

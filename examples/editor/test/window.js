@@ -56,6 +56,12 @@ function putProbe() {
         db.close();
       }
     },
+    /** Lets the page need so many milliseconds for its end. */
+    lingerOnClose(ms) {
+      addEventListener("pagehide", () => {
+        for (const end = performance.now() + ms; performance.now() < end; );
+      });
+    },
     carets() {
       return [...document.querySelectorAll(".cm-peerCaret")].map((caret) => `${caret.dataset.name} at ${view().posAtDOM(caret)}`);
     },
