@@ -138,7 +138,7 @@ func (r *room) work() {
 // pauseFor is the pause after a commit for each follower, some times what sending them a frame takes: where many follow, what is written in a
 // short time is sent to them together.
 const (
-	pauseFor = 80 * time.Microsecond
+	pauseFor = 110 * time.Microsecond
 	maxPause = 10 * time.Millisecond
 )
 
