@@ -117,10 +117,19 @@ func TestTheCommitProvesLogins(t *testing.T) {
 		t.Errorf("%v, %v", actor, err)
 	}
 
+	// Who is remembered as one who may not write is asked about first.
+	reader := l.request()
+	auth.RequestFrom(reader).Actor.Scope = auth.ScopeRead
+	l.remember()
+	before := l.proofs.Load()
+	if _, err := n.Push(reader, doc, one.site, one.insert(6, "f")); err != nil || l.proofs.Load() != before+1 {
+		t.Errorf("as a reader: %v, %d proofs", err, l.proofs.Load()-before)
+	}
+
 	// What is refused is refused to those whose login holds.
 	wants(t, push("malformed", []byte("?"), 1), apperr.ValidationFailed, "operations")
-	one.insert(6, "not pushed")
-	wants(t, push("early", one.insert(16, "x"), 1), apperr.ValidationFailed, "operations[0]")
+	one.insert(7, "not pushed")
+	wants(t, push("early", one.insert(17, "x"), 1), apperr.ValidationFailed, "operations[0]")
 	stranger := n.open(doc, 2)
 	_, err := n.Push(l.request(), doc, stranger.site, stranger.insert(0, "x"))
 	wants(t, err, apperr.Forbidden, "")
@@ -155,7 +164,7 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	}
 	_, err = n.Push(as(2), doc, two.site, two.insert(3, "upon what is lost"))
 	wants(t, err, apperr.ValidationFailed, "operations[0]")
-	if got := n.whole(doc); got != "zabcdee" {
+	if got := n.whole(doc); got != "zabcdeef" {
 		t.Errorf("the text is %q", got)
 	}
 }
