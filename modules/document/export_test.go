@@ -59,6 +59,13 @@ func (h *Hub) Replica(ctx context.Context, tenant, document uuid.UUID) (doc *tex
 	return doc
 }
 
+// Waiting returns how many pushes wait for a document's room.
+func (h *Hub) Waiting(tenant, document uuid.UUID) int {
+	r := h.enter(key{tenant, document})
+	defer r.mu.Unlock()
+	return len(r.pushes)
+}
+
 // Writing returns how many groups of a tenant are being written, or wait for that.
 func (h *Hub) Writing(tenant uuid.UUID) int {
 	h.writers.mu.Lock()

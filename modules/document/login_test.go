@@ -3,6 +3,7 @@ package document_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +20,7 @@ type login struct {
 	user   int64
 	tag    atomic.Pointer[string] // nil: it is not remembered
 	ended  atomic.Bool
+	unsure atomic.Bool // nobody can prove it now
 	proofs atomic.Int64
 }
 
@@ -50,6 +52,9 @@ func (l *login) Tag() (string, bool) {
 
 func (l *login) Prove(context.Context) (*auth.Actor, error) {
 	l.proofs.Add(1)
+	if l.unsure.Load() {
+		return nil, apperr.New(apperr.Unavailable, "lost")
+	}
 	if l.ended.Load() {
 		l.tag.Store(nil)
 		return nil, apperr.New(apperr.Unauthenticated, "ended")
@@ -112,10 +117,19 @@ func TestTheCommitProvesLogins(t *testing.T) {
 		t.Errorf("%v, %v", actor, err)
 	}
 
+	// Who is remembered as one who may not write is asked about first.
+	reader := l.request()
+	auth.RequestFrom(reader).Actor.Scope = auth.ScopeRead
+	l.remember()
+	before := l.proofs.Load()
+	if _, err := n.Push(reader, doc, one.site, one.insert(6, "f")); err != nil || l.proofs.Load() != before+1 {
+		t.Errorf("as a reader: %v, %d proofs", err, l.proofs.Load()-before)
+	}
+
 	// What is refused is refused to those whose login holds.
 	wants(t, push("malformed", []byte("?"), 1), apperr.ValidationFailed, "operations")
-	one.insert(6, "not pushed")
-	wants(t, push("early", one.insert(16, "x"), 1), apperr.ValidationFailed, "operations[0]")
+	one.insert(7, "not pushed")
+	wants(t, push("early", one.insert(17, "x"), 1), apperr.ValidationFailed, "operations[0]")
 	stranger := n.open(doc, 2)
 	_, err := n.Push(l.request(), doc, stranger.site, stranger.insert(0, "x"))
 	wants(t, err, apperr.Forbidden, "")
@@ -125,6 +139,19 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	fresh := n.open(doc, 1)
 	one.site = fresh.site
 	lost := fresh.insert(0, "lost")
+	l.unsure.Store(true)
+	wants(t, push("not to be proven", lost, 2), apperr.Unavailable, "")
+	builds := n.open(doc, 2)
+	ops, err := textcrdt.DecodeOps(lost)
+	if err == nil {
+		err = builds.Apply(ops, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = n.Push(as(2), doc, builds.site, builds.insert(1, "upon what may be lost"))
+	wants(t, err, apperr.ValidationFailed, "operations[0]")
+	l.unsure.Store(false)
 	for _, proofs := range []int64{2, 1} { // remembered as of an old tag, by the room too, and then not at all
 		wants(t, push("ended", lost, proofs), apperr.Unauthenticated, "")
 		wants(t, push("ended, and malformed", []byte("?"), 1), apperr.Unauthenticated, "")
@@ -132,16 +159,12 @@ func TestTheCommitProvesLogins(t *testing.T) {
 	// Nothing of that has been left where others could build upon it.
 	two.read(n)
 	two.push(n, two.insert(0, "z"))
-	ops, err := textcrdt.DecodeOps(lost)
-	if err == nil {
-		err = two.Apply(ops, nil)
-	}
-	if err != nil {
+	if err := two.Apply(ops, nil); err != nil {
 		t.Fatal(err)
 	}
 	_, err = n.Push(as(2), doc, two.site, two.insert(3, "upon what is lost"))
 	wants(t, err, apperr.ValidationFailed, "operations[0]")
-	if got := n.whole(doc); got != "zabcdee" {
+	if got := n.whole(doc); got != "zabcdeef" {
 		t.Errorf("the text is %q", got)
 	}
 }
@@ -213,4 +236,94 @@ func TestLoginsEndWhileTheirUsersWrite(t *testing.T) {
 	}
 	nodes[0].whole(doc)
 	nodes[1].whole(other)
+}
+
+// Of groups that are written together, each is proven by itself.
+func TestTogetherProvesLogins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node()
+	gone := w.login(1)
+	w.change()
+	gone.ended.Store(true)
+	here := w.login(1)
+	const many, alone = 7, 3
+	replicas, errs := make([]*replica, many), make([]error, many)
+	for i := range replicas {
+		replicas[i] = n.open(w.create(), 1)
+		replicas[i].push(n, replicas[i].insert(0, "a"))
+	}
+	locked, err := w.owner.BeginTx(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := locked.Exec(`SELECT FROM document_head FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	var clients sync.WaitGroup
+	for i, r := range replicas {
+		ctx := here.request()
+		if i >= alone && i%2 == 0 {
+			ctx = gone.request()
+		}
+		clients.Go(func() { _, errs[i] = n.Push(ctx, r.doc, r.site, r.insert(1, "b")) })
+		wait(t, "the writers", func() bool { return n.Writing(tenant) == i+1 })
+	}
+	if err := locked.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	clients.Wait()
+	for i, r := range replicas {
+		want, text := apperr.Kind(""), "ab"
+		if i >= alone && i%2 == 0 {
+			want, text = apperr.Unauthenticated, "a"
+		}
+		if got := n.whole(r.doc); got != text || errs[i] == nil && want != "" || errs[i] != nil && apperr.From(errs[i]).Kind != want {
+			t.Errorf("%d: %q, %v", i, got, errs[i])
+		}
+	}
+	if s := n.Stats(); s.Together < many-alone || here.proofs.Load() > 0 {
+		t.Errorf("%d were written together, with %d proofs", s.Together, here.proofs.Load())
+	}
+}
+
+// A group is as old as the oldest memory in it.
+func TestGroupsAreProvenForAll(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node()
+	doc := w.create(2)
+	gone := w.login(1)
+	w.change()
+	gone.ended.Store(true)
+	here := w.login(2)
+	one, two, busy := n.open(doc, 1), n.open(doc, 2), n.open(doc, 2)
+	locked, err := w.owner.BeginTx(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := locked.Exec(`SELECT FROM document_head FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	var clients sync.WaitGroup
+	clients.Go(func() { busy.push(n, busy.insert(0, "c")) })
+	wait(t, "the writer", func() bool { return n.Writing(tenant) == 1 })
+	clients.Go(func() {
+		_, err := n.Push(gone.request(), doc, one.site, one.insert(0, "a"))
+		wants(t, err, apperr.Unauthenticated, "")
+	})
+	wait(t, "the first", func() bool { return n.Waiting(tenant, doc) == 1 })
+	clients.Go(func() {
+		if _, err := n.Push(here.request(), doc, two.site, two.insert(0, "b")); err != nil {
+			t.Error(err)
+		}
+	})
+	wait(t, "the second", func() bool { return n.Waiting(tenant, doc) == 2 })
+	if err := locked.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	clients.Wait()
+	if got := n.whole(doc); len(got) != 2 || strings.Contains(got, "a") {
+		t.Errorf("the text is %q", got)
+	}
 }
