@@ -37,9 +37,15 @@ CALL tenant_table('document_site');
 REVOKE UPDATE, DELETE, TRUNCATE ON document_site FROM rowcall_tenant;
 
 -- The tag of the newest change of the logins, of which the application's login sees nothing else: as long as it is the same, all logins are as they were.
-CREATE FUNCTION auth_tag() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
-    SELECT tag::text FROM auth_change ORDER BY position DESC LIMIT 1
+-- +goose StatementBegin
+CREATE FUNCTION auth_tag() RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (SELECT tag FROM auth_change ORDER BY position DESC LIMIT 1);
+END
 $$;
+-- +goose StatementEnd
+REVOKE EXECUTE ON FUNCTION auth_tag FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION auth_tag TO rowcall_tenant;
 
 -- An operation is a run of consecutive characters that a site inserted or deleted. Those up to the snapshot have gone to document_history.
 CREATE TABLE document_operation (
