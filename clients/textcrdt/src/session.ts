@@ -357,7 +357,11 @@ export class DocumentSession {
   /** Opens the document, for the first time or again, and brings it up to what the server has. */
   async #open(socket: Socket): Promise<void> {
     const known = this.#doc ? { site: this.#doc.site, since: this.#position } : {};
-    const answer = await socket.call<OpenAnswer>("open_document", { id: this.id, ...known });
+    const answer = await socket.call<OpenAnswer>("open_document", { id: this.id, ...known }).catch((error: unknown) => {
+      // To who may not read it there is no document: it is the site that the server does not know any more.
+      const unknown = this.#doc && error instanceof ServerError && error.kind === "FORBIDDEN";
+      throw unknown ? new SessionError("diverged", error) : error;
+    });
     const { document, role, site, session, version } = answer;
     let doc = this.#doc;
     if (doc && (version[site] ?? 0) < this.#acknowledged) throw new TextError("malformed", "the server has lost operations");
