@@ -229,7 +229,7 @@ func TestWebSocketsAuthenticateInAnotherRole(t *testing.T) {
 }
 
 func TestWebSocketsThatDoNotAuthenticate(t *testing.T) {
-	defer web.SetTimes(web.Times{Authenticate: 200 * time.Millisecond, Ping: time.Minute, Slow: time.Minute, Stuck: time.Minute})()
+	defer web.SetTimes(web.Times{Authenticate: 200 * time.Millisecond, Ping: time.Hour, Slow: time.Hour, Stuck: time.Hour})()
 	s := start(t)
 	c := s.connect()
 	c.closed(4010, "not authenticated")
@@ -237,7 +237,7 @@ func TestWebSocketsThatDoNotAuthenticate(t *testing.T) {
 
 // Who has sent a frame is there, though a ping's answer is behind it and the call takes long. Who sends nothing is not.
 func TestWebSocketsThatDoNotAnswerPings(t *testing.T) {
-	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Minute, Stuck: 2 * time.Second})()
+	defer web.SetTimes(web.Times{Ping: 50 * time.Millisecond, Slow: time.Hour, Stuck: 2 * time.Second})()
 	s := start(t)
 	token := s.login("demo1").Token
 	id := s.create(token, "busy")

@@ -337,7 +337,7 @@ func TestNodes(t *testing.T) {
 
 func wait(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); !done(); time.Sleep(time.Millisecond) { // some wait for 65,536 entries to be read
 		if time.Now().After(end) {
 			t.Fatal("waiting for ", what)
 		}

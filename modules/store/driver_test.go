@@ -209,6 +209,9 @@ func through(t *testing.T, db *storetest.Database) (*proxy, *storetest.Database)
 	}
 	p := newProxy(t, target.Host)
 	target.Host = p.address
+	query := target.Query()
+	query.Set("connect_timeout", "10") // which also bounds the request to cancel a statement
+	target.RawQuery = query.Encode()
 	opened, err := store.Open(t.Context(), store.Config{TenantURL: target.String(), PlatformURL: db.PlatformURL})
 	if err != nil {
 		t.Fatal(err)

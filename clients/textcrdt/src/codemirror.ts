@@ -16,7 +16,8 @@ import { type Command, Decoration, type DecorationSet, EditorView, keymap, ViewP
 
 import { type Anchor, type Change, formatAnchor, parseAnchor } from "./doc.js";
 import { insidePair, type Op, wellFormed } from "./op.js";
-import type { DocumentSession, Peer } from "./session.js";
+import type { Peer } from "./peers.js";
+import type { DocumentSession } from "./session.js";
 import { Undo } from "./undo.js";
 
 export interface CollaborationOptions {

@@ -1,9 +1,11 @@
 import { decodeOps, encodeOps } from "./batch.js";
 import { fromBase64, toBase64 } from "./bytes.js";
 import { type Change, Doc } from "./doc.js";
+import { kept, reasonOf, SessionError } from "./failure.js";
 import { Journal } from "./journal.js";
 import { type Op, TextError } from "./op.js";
 import { Outbox } from "./outbox.js";
+import { type Peer, Peers, type Presence, type ShownPresence } from "./peers.js";
 import { ConnectionError, ServerError, Socket } from "./socket.js";
 import type { DocumentStore, Entry, Opened, State } from "./store.js";
 
@@ -25,38 +27,6 @@ export interface SessionOptions {
  * and the session tries to have one, unless it was asked to stay without. failed: it has given up, error tells why. closed: it was asked to end.
  */
 export type Status = "loading" | "online" | "offline" | "failed" | "closed";
-
-/**
- * Why a session has given up. deleted: there is no such document, or not for the user. forbidden: the user is no longer a member, or may no longer
- * write. unauthenticated: there is no login. diverged: the server has another history than it had, such as after a restore from a backup. refused:
- * it does not take the own operations. store: what is done cannot be kept.
- */
-export class SessionError extends Error {
-  override readonly name = "SessionError";
-
-  constructor(
-    readonly reason: "deleted" | "forbidden" | "unauthenticated" | "diverged" | "refused" | "store",
-    cause: unknown,
-  ) {
-    super(`The document cannot be followed: ${reason}`, { cause });
-  }
-}
-
-/** Where somebody is in the document, as they tell the others. */
-export interface Presence {
-  name?: string;
-  /** As CSS has it. */
-  color?: string;
-  /** Anchors: formatAnchor and parseAnchor. */
-  selection?: { anchor: string; head: string };
-}
-
-/** Somebody else who has the document open. */
-export interface Peer {
-  readonly site: number;
-  readonly user: number;
-  readonly presence: Presence;
-}
 
 export interface SessionEvents {
   /** The status has changed, or whether there is something that the server has not acknowledged. */
@@ -81,21 +51,12 @@ interface OpenAnswer extends Opened, Page {
   presence: ShownPresence[];
 }
 
-interface ShownPresence {
-  site: number;
-  user_id: number;
-  presence: Presence | null;
-}
-
 /** The waits before a new connection, in milliseconds: the first, which doubles, and the longest. */
 const firstWait = 100;
 const longestWait = 10_000;
 /** How often the connection is looked after, and how long it may be silent before the server is asked something, in milliseconds. */
 const beat = 10_000;
 const longestSilence = 20_000;
-/** The least time from one presence to the next, and how long one holds, in milliseconds. */
-const presenceEvery = 60;
-const presenceHolds = 30_000;
 /** How long the end of a session waits for the server to know of it, in milliseconds. */
 const longestGoodbye = 1000;
 /** The part of a token's life after which there is a newer one. */
@@ -125,9 +86,10 @@ export class DocumentSession {
   #socket: Socket | undefined;
   #trouble: (error: unknown) => void = () => {};
   #pushing = false;
-  readonly #peers = new Map<number, Peer & { seen: number }>();
-  #presence: Presence | null = null;
-  #presenceTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #peers = new Peers(
+    (presence) => this.#show(presence),
+    () => this.#tell("peers"),
+  );
 
   /** Begins to open the document. */
   constructor(options: SessionOptions) {
@@ -168,7 +130,7 @@ export class DocumentSession {
 
   /** Who else has the document open, by their sites. */
   get peers(): ReadonlyMap<number, Peer> {
-    return this.#peers;
+    return this.#peers.all;
   }
 
   /** Resolves when the text is there, from the server or from the store; it is rejected if it cannot be had. */
@@ -212,8 +174,7 @@ export class DocumentSession {
 
   /** Shows the others where one is, from now on; undefined: no longer. */
   present(presence: Presence | undefined): void {
-    this.#presence = presence ?? null;
-    this.#presenceTimer ??= setTimeout(() => this.#show(), presenceEvery);
+    this.#peers.present(presence);
   }
 
   /** Goes online, again if it is asked to after disconnect or a failure. */
@@ -236,7 +197,7 @@ export class DocumentSession {
   async close(): Promise<void> {
     if (this.#status === "closed") return;
     this.#become("closed");
-    clearTimeout(this.#presenceTimer);
+    this.#peers.close();
     globalThis.removeEventListener?.("pagehide", this.#pageHides);
     await Promise.race([this.#sayGoodbye(), this.#pause(longestGoodbye, this.#connecting?.signal)]);
     this.disconnect();
@@ -266,7 +227,7 @@ export class DocumentSession {
 
   /** Lets the others know that nobody is here any more. */
   async #sayGoodbye(): Promise<void> {
-    if (this.#socket && this.#presence) await this.#call("show_presence", { site: this.doc.site, presence: null }).catch(() => {});
+    if (this.#socket && this.#peers.shown) await this.#call("show_presence", { site: this.doc.site, presence: null }).catch(() => {});
   }
 
   /** Has connections, one after another, until it is asked to stop or gives up. */
@@ -376,7 +337,7 @@ export class DocumentSession {
       this.#become("online");
       timer = setInterval(() => this.#lookAfter(socket), beat);
       void this.#push();
-      if (this.#presence) this.#show();
+      this.#peers.renew();
       await Promise.race([socket.closed, trouble]);
     } finally {
       globalThis.removeEventListener?.("offline", offline);
@@ -390,15 +351,17 @@ export class DocumentSession {
   /** Has no connection any more. */
   #leave(): void {
     this.#socket = undefined;
-    if (this.#peers.size === 0) return;
     this.#peers.clear();
-    this.#tell("peers");
   }
 
   /** Opens the document, for the first time or again, and brings it up to what the server has. */
   async #open(socket: Socket): Promise<void> {
     const known = this.#doc ? { site: this.#doc.site, since: this.#position } : {};
-    const answer = await socket.call<OpenAnswer>("open_document", { id: this.id, ...known });
+    const answer = await socket.call<OpenAnswer>("open_document", { id: this.id, ...known }).catch((error: unknown) => {
+      // To who may not read it there is no document: it is the site that the server does not know any more.
+      const unknown = this.#doc && error instanceof ServerError && error.kind === "FORBIDDEN";
+      throw unknown ? new SessionError("diverged", error) : error;
+    });
     const { document, role, site, session, version } = answer;
     let doc = this.#doc;
     if (doc && (version[site] ?? 0) < this.#acknowledged) throw new TextError("malformed", "the server has lost operations");
@@ -493,31 +456,22 @@ export class DocumentSession {
 
   /** Sees to it that both sides know that the other one is there. */
   #lookAfter(socket: Socket): void {
-    if (this.#presence) this.#show();
+    this.#peers.renew();
     if (performance.now() - socket.heard > longestSilence) {
       this.#call<Page>("read_document_operations", { since: this.#position })
         .then((page) => this.#apply(this.doc, page.operations, page.position))
         .catch(this.#trouble);
     }
-    const sizes = this.#peers.size;
-    for (const [site, { seen }] of this.#peers) if (performance.now() - seen > presenceHolds + beat) this.#peers.delete(site);
-    if (this.#peers.size !== sizes) this.#tell("peers");
   }
 
-  #show(): void {
-    clearTimeout(this.#presenceTimer);
-    this.#presenceTimer = undefined;
+  #show(presence: Presence | null): void {
     if (!this.#socket) return;
     // Whoever does not hear of it hears of the next one.
-    this.#call("show_presence", { site: this.doc.site, presence: this.#presence }).catch(() => {});
+    this.#call("show_presence", { site: this.doc.site, presence }).catch(() => {});
   }
 
-  /** Takes note of where somebody else is. */
-  #meet({ site, user_id, presence }: ShownPresence): void {
-    if (site === this.#doc?.site) return;
-    if (presence) this.#peers.set(site, { site, user: user_id, presence, seen: performance.now() });
-    else this.#peers.delete(site);
-    this.#tell("peers");
+  #meet(shown: ShownPresence): void {
+    if (shown.site !== this.#doc?.site) this.#peers.meet(shown);
   }
 
   #become(status: Status): void {
@@ -543,46 +497,5 @@ export class DocumentSession {
       globalThis.addEventListener?.("online", end);
       signal?.addEventListener("abort", end);
     });
-  }
-}
-
-/** The store has failed. */
-class StoreError extends Error {
-  constructor(cause: unknown) {
-    super("What is done cannot be kept", { cause });
-  }
-}
-
-/** What a store gives. */
-async function kept<T>(promise: Promise<T> | undefined): Promise<T | undefined> {
-  try {
-    return await promise;
-  } catch (error) {
-    throw new StoreError(error);
-  }
-}
-
-/** Why an error is the end of a session; undefined: it is not, and a new connection may help. */
-function reasonOf(error: unknown, refusedAgain: boolean): SessionError["reason"] | undefined {
-  if (error instanceof SessionError) return error.reason;
-  if (error instanceof StoreError) return "store";
-  if (error instanceof TextError) return "diverged";
-  if (!(error instanceof ServerError)) return undefined;
-  switch (error.kind) {
-    case "NOT_FOUND":
-      return "deleted";
-    case "FORBIDDEN":
-      return "forbidden";
-    case "RESYNC_REQUIRED":
-      return "diverged";
-    case "UNAUTHENTICATED":
-      return refusedAgain ? "unauthenticated" : undefined;
-    case "VALIDATION":
-    case "INVALID_PARAMS":
-    case "INVALID_REQUEST":
-    case "METHOD_NOT_FOUND":
-      return "refused";
-    default:
-      return undefined;
   }
 }

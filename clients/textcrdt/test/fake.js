@@ -160,3 +160,15 @@ export async function until(holds, ...sessions) {
     });
   }
 }
+
+/** A store that can be copied, as it is when a page dies. */
+export function memory(saved, entries = []) {
+  return {
+    copy: () => memory(saved, [...entries]),
+    load: async () => saved && { state: saved, entries: [...entries] },
+    save: async (state) => ((saved = state), (entries = [])),
+    append: async (more) => void entries.push(...more),
+    clear: async () => ((saved = undefined), (entries = [])),
+    close() {},
+  };
+}

@@ -6,7 +6,7 @@ import { WebSocket } from "ws";
 
 import { decodeOps, Doc } from "../dist/index.js";
 import { DocumentSession, openIndexedDB, SessionError } from "../dist/provider.js";
-import { Fake, id, refusal, until } from "./fake.js";
+import { Fake, id, memory, refusal, until } from "./fake.js";
 import { randomEdit, randoms } from "./random.js";
 
 let fake;
@@ -151,6 +151,11 @@ for (const [name, fail, reason] of [
   ["a document that is gone", () => ((fake.before = (m) => (m === "open_document" ? refusal("NOT_FOUND") : undefined)), fake.cut()), "deleted"],
   ["a login that has ended", () => ((fake.before = () => refusal("UNAUTHENTICATED")), fake.cut()), "unauthenticated"],
   ["a server that has lost what it had", () => ((fake.log = []), fake.cut()), "diverged"],
+  [
+    "a server that has forgotten the site",
+    () => ((fake.before = (m, { site }) => (m === "open_document" && site ? refusal("FORBIDDEN") : undefined)), fake.cut()),
+    "diverged",
+  ],
   ["operations that cannot be", () => fake.notify("document_operations", { prev: 1, position: 2, operations: "AAAA" }), "diverged"],
 ]) {
   test("the end: " + name, async () => {
@@ -301,18 +306,6 @@ test("a page that was closed goes on without the server", async (t) => {
   assert.equal(fake.doc.toString(), "one two three");
   assert.equal(a.doc.site, site);
 });
-
-/** A store that can be copied, as it is when a page dies. */
-function memory(saved, entries = []) {
-  return {
-    copy: () => memory(saved, [...entries]),
-    load: async () => saved && { state: saved, entries: [...entries] },
-    save: async (state) => ((saved = state), (entries = [])),
-    append: async (more) => void entries.push(...more),
-    clear: async () => ((saved = undefined), (entries = [])),
-    close() {},
-  };
-}
 
 test("the network's end is heard of at once, and the page's", async (t) => {
   const page = new EventTarget();

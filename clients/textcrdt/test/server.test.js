@@ -5,7 +5,7 @@ import { WebSocket } from "ws";
 
 import { startRowcall } from "../../ts/test/server.js";
 import { DocumentSession } from "../dist/provider.js";
-import { until } from "./fake.js";
+import { memory, until } from "./fake.js";
 
 let server;
 let one, two;
@@ -127,4 +127,23 @@ test("who may no longer write is told", async (t) => {
   b.replace(0, 0, "y");
   await until(() => b.status === "failed" || b.readOnly, b);
   assert.equal((await one.call("get_document_text", { id })).text, "x");
+});
+
+test("who has a site that the server does not know begins anew, and keeps the text", async (t) => {
+  const { id } = await newDocument("x");
+  const store = memory();
+  const b = await open(t, two, id, { store });
+  b.disconnect();
+  b.replace(0, 0, "y");
+  await b.close();
+  // The site is another user's, as it may be after a restore from a backup.
+  const options = { url: server.url.replace("http", "ws") + "/api/rpc", id, token: one.token, WebSocket, store };
+  const lost = new DocumentSession(options);
+  await until(() => lost.status === "failed", lost);
+  assert.equal(lost.error.reason, "diverged");
+  assert.equal(await lost.discard(), "yx");
+  const a = await open(t, one, id, { store });
+  a.replace(0, 0, "z");
+  await until(() => a.saved, a);
+  assert.equal((await one.call("get_document_text", { id })).text, "zx");
 });

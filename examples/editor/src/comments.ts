@@ -20,8 +20,12 @@ export function comments(rc: Rowcall, session: DocumentSession, id: string) {
     if (!view || !body.value) return;
     const { from, to } = view.state.selection.main;
     const [start, end] = [session.doc.anchor(from, true), session.doc.anchor(to, false)].map(formatAnchor) as [string, string];
-    await rc.create_document_comment({ data: { document_id: id, body: body.value, ...(from < to && { start, end }) } });
-    body.value = "";
+    const text = body.value;
+    body.value = ""; // what is typed from now on is another one
+    await rc.create_document_comment({ data: { document_id: id, body: text, ...(from < to && { start, end }) } }).catch((error: unknown) => {
+      body.value ||= text;
+      throw error;
+    });
   };
   const element = h(
     "aside",

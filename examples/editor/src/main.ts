@@ -82,8 +82,11 @@ function work({ user, tenant }: Session): void {
     ),
   );
   let opened: { element: HTMLElement; close(): Promise<void> } | undefined;
+  let shown: string | undefined;
   const show = async () => {
     const id = location.hash.slice(1);
+    if (id === shown) return;
+    shown = id;
     const last = opened;
     opened = undefined;
     await last?.close();
@@ -93,12 +96,15 @@ function work({ user, tenant }: Session): void {
     opened = openDocument(rc, { id, user, name: `${tenant.slug}/${user.id}/${id}` });
     place.replaceChildren(opened.element);
   };
-  const changed = () => void show().catch(complain);
+  // One after another, as the end of a document takes a while: the last one that was asked for stays.
+  let turn = Promise.resolve();
+  const changed = () => void (turn = turn.then(show).catch(complain));
   window.addEventListener("hashchange", changed);
   changed();
   leave = async () => {
     window.removeEventListener("hashchange", changed);
     list.close();
+    await turn;
     await opened?.close();
   };
 }

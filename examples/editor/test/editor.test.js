@@ -183,6 +183,23 @@ test("a window that is opened while another one is closed has its edits", async 
   assert.equal(await agree(id, next, b), "unsent before\n");
 });
 
+test("who goes from document to document is at the last one", async (t) => {
+  const ids = await Promise.all(
+    ["first", "second", "third"].map(async (text) => (await owner.create_document({ data: { title: text + ".md" }, text })).data.id),
+  );
+  const a = await open(t, "demo1", ids[0]);
+  await a.page.evaluate(async ([, second, third]) => {
+    const changed = new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
+    location.hash = second;
+    await changed;
+    location.hash = third;
+  }, ids);
+  await a.has("third");
+  await a.status("online");
+  await a.type("the ", 0);
+  assert.equal(await agree(ids[2], a), "the third");
+});
+
 test("a megabyte can be pasted", async (t) => {
   const { a, b, id } = await together(t, "end");
   const text = Array.from({ length: 30_000 }, (_, i) => `${i} of the lines that were pasted\r\n\r\n`).join("").slice(0, 1 << 20);

@@ -205,9 +205,8 @@ func (p *postgres) connect(ctx context.Context) error {
 	if p.admin != nil {
 		return nil
 	}
-	if given := os.Getenv("DATABASE_URL"); given != "" {
-		p.url = func(database string) string { return withDatabase(given, database) }
-	} else {
+	base := os.Getenv("DATABASE_URL")
+	if base == "" {
 		root, err := moduleRoot()
 		if err != nil {
 			return err
@@ -215,8 +214,9 @@ func (p *postgres) connect(ctx context.Context) error {
 		if p.cluster, err = pgdev.Start(ctx, pgdev.Config{Dir: filepath.Join(root, ".data", "test"), Fast: true}); err != nil {
 			return err
 		}
-		p.url = p.cluster.URL
+		base = p.cluster.URL("postgres")
 	}
+	p.url = func(database string) string { return withDatabase(base, database) }
 	admin, err := sql.Open("postgres", p.url("postgres"))
 	p.admin = admin
 	return err
@@ -270,6 +270,9 @@ func withDatabase(rawURL, database string) string {
 		return rawURL // and connecting says what is wrong with it
 	}
 	u.Path = "/" + database
+	query := u.Query()
+	query.Set("connect_timeout", "60") // a login takes long where all tests run at once on a small machine
+	u.RawQuery = query.Encode()
 	return u.String()
 }
 
