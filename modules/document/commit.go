@@ -1,7 +1,6 @@
 package document
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,7 +19,7 @@ import (
 const attempts = 8
 
 // commit commits the pushes of a batch, and answers them.
-func (r *room) commit(ctx context.Context, tx *store.Tx, b *batch) error {
+func (r *room) commit(tx *store.Tx, b *batch) error {
 	fresh := false  // whether the room has caught up since the pushes came
 	looked := false // whether the node has looked since then whose logins have changed
 	for range attempts {
@@ -62,7 +61,7 @@ func (r *room) commit(ctx context.Context, tx *store.Tx, b *batch) error {
 		case position > 0:
 			return r.committed(tx, b, &g, position, tag != "")
 		case !looked: // the members are others by now, or the logins, be they of people elsewhere
-			b.look(ctx)
+			b.look(tx)
 			looked = true
 		case b.returnUnproven():
 			r.doc = nil // which has their operations
@@ -149,9 +148,9 @@ func (r *room) screen(tx *store.Tx, b *batch) (tag string, err error) {
 var errUnproven = errors.New("document: the login has yet to be proven")
 
 // look lets the node look whose logins have changed: by proving one login, whose own end its memory will tell. The other memories are as new then.
-func (b *batch) look(ctx context.Context) {
+func (b *batch) look(tx *store.Tx) {
 	if i := slices.IndexFunc(b.pushes, func(p *push) bool { return p.memory != nil }); i >= 0 {
-		_, _ = b.pushes[i].memory.Prove(ctx)
+		_, _ = b.pushes[i].memory.Prove(tx.Context())
 	}
 }
 

@@ -205,5 +205,5 @@ func (r *room) serve(b *batch) error {
 		}
 	}
 	b.asks = nil
-	return r.commit(ctx, tx, b)
+	return r.commit(tx, b)
 }
