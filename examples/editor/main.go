@@ -59,7 +59,9 @@ func run(addr, server string) error {
 			r.Out.Host = r.In.Host
 		},
 		FlushInterval: -1,
-		ErrorHandler:  unavailable,
+		// A connection that was kept may be dead by now, and then nobody can tell whether the server has had the call.
+		Transport:    &http.Transport{DisableKeepAlives: true},
+		ErrorHandler: unavailable,
 	})
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
