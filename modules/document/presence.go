@@ -46,7 +46,7 @@ func (h *Hub) Show(ctx context.Context, document uuid.UUID, site textcrdt.Site, 
 		})
 	}
 	r := h.enter(key{actor.Tenant, document})
-	return r.ask(ctx, false, func(tx *store.Tx) error {
+	return r.ask(ctx, false, func(tx *store.Tx) error { //nolint:contextcheck // the room works with a context of its own
 		if r.members[actor.User] == "" {
 			if err := r.catchUp(tx); err != nil {
 				return err
