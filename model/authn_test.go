@@ -31,23 +31,16 @@ func login(t *testing.T, s *rpctest.Server, username string) model.Grant {
 	return g
 }
 
-// Whatever other requests load, remember and forget meanwhile, on two nodes: a token that was revoked before a request
-// began does not hold in it.
-func TestNoRequestThatBeganAfterALogoffIsServed(t *testing.T) {
-	t.Parallel()
-	a := rpctest.New(t)
-	nodes := []*rpctest.Server{a, rpctest.Over(t, a.DB)}
-	var tokens []string
-	for range 12 {
-		tokens = append(tokens, login(t, a, "demo1").Token)
-	}
-	stop := make(chan struct{})
+// keepBusy has requests by the tokens on the nodes, until stop is called.
+func keepBusy(t *testing.T, nodes []*rpctest.Server, tokens []string) (stop func()) {
+	t.Helper()
+	ended := make(chan struct{})
 	var wg sync.WaitGroup
 	for worker := range 8 {
 		wg.Go(func() {
 			for i := worker; ; i++ {
 				select {
-				case <-stop:
+				case <-ended:
 					return
 				default:
 				}
@@ -58,6 +51,23 @@ func TestNoRequestThatBeganAfterALogoffIsServed(t *testing.T) {
 			}
 		})
 	}
+	return func() {
+		close(ended)
+		wg.Wait()
+	}
+}
+
+// Whatever other requests load, remember and forget meanwhile, on two nodes: a token that was revoked before a request
+// began does not hold in it.
+func TestNoRequestThatBeganAfterALogoffIsServed(t *testing.T) {
+	t.Parallel()
+	a := rpctest.New(t)
+	nodes := []*rpctest.Server{a, rpctest.Over(t, a.DB)}
+	var tokens []string
+	for range 12 {
+		tokens = append(tokens, login(t, a, "demo1").Token)
+	}
+	defer keepBusy(t, nodes, tokens)()
 	for i, token := range tokens {
 		actor, err := nodes[i%2].Authn.ByToken(request(t.Context()), token)
 		if err != nil {
@@ -74,8 +84,6 @@ func TestNoRequestThatBeganAfterALogoffIsServed(t *testing.T) {
 			}
 		}
 	}
-	close(stop)
-	wg.Wait()
 }
 
 // A password under the old scheme is stored anew at the next login, and the account's sessions go on.

@@ -2,7 +2,6 @@ package model_test
 
 import (
 	"context"
-	"sync"
 	"testing"
 	"time"
 
@@ -45,23 +44,7 @@ func TestMemoriesOfEndedLoginsAreOld(t *testing.T) {
 	for range 4 {
 		tokens = append(tokens, login(t, a, "demo1").Token)
 	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for worker := range 4 {
-		wg.Go(func() {
-			for i := worker; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				_, err := nodes[i%2].Authn.ByToken(request(t.Context()), tokens[i%len(tokens)])
-				if err != nil && apperr.From(err).Kind != apperr.Unauthenticated {
-					t.Error(err)
-				}
-			}
-		})
-	}
+	defer keepBusy(t, nodes, tokens)()
 	for i, token := range tokens {
 		actor, err := nodes[i%2].Authn.ByToken(request(t.Context()), token)
 		if err != nil {
@@ -85,8 +68,6 @@ func TestMemoriesOfEndedLoginsAreOld(t *testing.T) {
 			}
 		}
 	}
-	close(stop)
-	wg.Wait()
 }
 
 func TestMemory(t *testing.T) {
