@@ -35,41 +35,6 @@ func remember(t *testing.T, s *rpctest.Server, login string) {
 	t.Fatal("the login is not remembered")
 }
 
-// Whatever other requests load, remember and forget meanwhile, on two nodes: a memory of a login that has ended is never as of the newest change.
-func TestMemoriesOfEndedLoginsAreOld(t *testing.T) {
-	t.Parallel()
-	a := rpctest.New(t)
-	nodes := []*rpctest.Server{a, rpctest.Over(t, a.DB)}
-	var tokens []string
-	for range 4 {
-		tokens = append(tokens, login(t, a, "demo1").Token)
-	}
-	defer keepBusy(t, nodes, tokens)()
-	for i, token := range tokens {
-		actor, err := nodes[i%2].Authn.ByToken(request(t.Context()), token)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := nodes[i%2].Authn.Logoff(request(t.Context()), actor); err != nil {
-			t.Fatal(err)
-		}
-		for range 10 {
-			for n, node := range nodes {
-				actor, memory := node.Authn.Recall(request(t.Context()), token)
-				if actor == nil {
-					continue
-				}
-				if tag, ok := memory.Tag(); ok && tag == tagOf(t, a) {
-					t.Fatalf("login %d holds on node %d after its logoff", i, n)
-				}
-				if _, err := memory.Prove(request(t.Context())); err == nil || apperr.From(err).Kind != apperr.Unauthenticated {
-					t.Fatalf("login %d is proven on node %d after its logoff: %v", i, n, err)
-				}
-			}
-		}
-	}
-}
-
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	s := rpctest.New(t)

@@ -21,6 +21,6 @@ func (b bounds) check(doc *textcrdt.Doc, path string, ops []textcrdt.Op) error {
 	}
 	return apperr.Validation(apperr.Issue{
 		Path:   path,
-		Reason: fmt.Sprintf("are too much: a text has at most %d bytes, and consists of %d runs of characters; a fork of it begins anew", b.text, b.runs),
+		Reason: fmt.Sprintf("are too much: a text has at most %d bytes, in at most %d runs of characters; a fork of it begins anew", b.text, b.runs),
 	})
 }
