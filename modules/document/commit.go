@@ -133,7 +133,9 @@ func (r *room) screen(tx *store.Tx, b *batch) (tag string, err error) {
 			case !ok:
 				refused = errUnproven
 			case tag == "":
-				tag = as // and those after it hold as of that or of a later one
+				tag = as
+			case as != tag: // the commit can compare one
+				refused = errUnproven
 			}
 		}
 		if refused != nil && p.staged {
